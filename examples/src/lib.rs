@@ -1,0 +1,1 @@
+//! Runnable user journeys; see `src/bin`.

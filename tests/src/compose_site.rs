@@ -1,0 +1,160 @@
+//! A platform as Docker Compose runs it: PostgreSQL, Redis and three services of ours, each site with its own network,
+//! ports on 127.0.0.1, and images made of this machine's programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::docker::Dockerd;
+use crate::ports::free_port;
+
+const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+
+/// The image with the demonstration service.
+pub const DEMO: &str = "veza-dr-tests/demo";
+const REDIS_IMAGE: &str = "veza-dr-tests/site-redis";
+const POSTGRES_IMAGE: &str = "veza-dr-tests/site-postgres";
+
+/// What runs on a site, dependencies first.
+pub const SERVICES: [&str; 5] = ["postgres", "redis", "veza-backend-api", "veza-chat-server", "veza-stream-server"];
+
+/// The ports of a site on 127.0.0.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// HTTP: /health, /write, /events, /api/v1/users, /crash, /break.
+    pub api: u16,
+    /// WebSocket: /chat with `Bearer test`.
+    pub chat: u16,
+    /// /stream.
+    pub stream: u16,
+    /// PostgreSQL, user `postgres`, no password.
+    pub postgres: u16,
+    /// Redis, no password.
+    pub redis: u16,
+}
+
+/// A Compose project that was written, and its folder.
+#[derive(Debug)]
+pub struct ComposeScene {
+    dir: TempDir,
+    /// The project.
+    pub project: String,
+    /// Where its services answer.
+    pub ports: Ports,
+}
+
+impl ComposeScene {
+    /// Writes the project of a site that calls itself `site`. Nothing is started.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn new(site: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let port = free_port;
+        let ports = Ports { api: port()?, chat: port()?, stream: port()?, postgres: port()?, redis: port()? };
+        let project = format!("veza-{site}");
+        let demo = |port: u16, needs: &str| {
+            format!(
+                "    image: {DEMO}\n    environment: {{ SITE: {site}, PORT: '8080', DB_HOST: postgres, TOKEN: test }}\n    \
+                 ports: ['127.0.0.1:{port}:8080']\n    restart: unless-stopped\n    stop_signal: SIGKILL\n    \
+                 depends_on: {needs}\n    \
+                 healthcheck: {{ test: [CMD, /demo, check, '8080'], interval: 1s, timeout: 2s, retries: 2, start_period: 5s }}\n"
+            )
+        };
+        let both = "{ postgres: { condition: service_healthy }, redis: { condition: service_healthy } }";
+        let text = format!(
+            "services:\n  veza-backend-api:\n{}  veza-chat-server:\n{}  veza-stream-server:\n{}  postgres:\n    \
+             image: {POSTGRES_IMAGE}\n    stop_signal: SIGINT\n    ports: ['127.0.0.1:{}:5432']\n    restart: unless-stopped\n    \
+             volumes: ['data:/data']\n    \
+             healthcheck: {{ test: [CMD, {POSTGRES}/pg_isready, -h, 127.0.0.1], interval: 1s, timeout: 2s, retries: 5, start_period: 20s }}\n  \
+             redis:\n    image: {REDIS_IMAGE}\n    ports: ['127.0.0.1:{}:6379']\n    restart: unless-stopped\n    \
+             healthcheck: {{ test: [CMD, /usr/bin/redis-cli, ping], interval: 1s, timeout: 2s, retries: 5 }}\n\
+             volumes: {{ data: {{}} }}\n",
+            demo(ports.api, both),
+            demo(ports.chat, "{ veza-backend-api: { condition: service_started } }"),
+            demo(ports.stream, "{ redis: { condition: service_healthy } }"),
+            ports.postgres,
+            ports.redis,
+        );
+        std::fs::write(dir.path().join("site.yml"), text)?;
+        Ok(Self { dir, project, ports })
+    }
+
+    /// The Compose file.
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("site.yml")
+    }
+
+    /// A folder that lasts as long as the project, for what its machine keeps.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+/// Makes the images of the five services.
+///
+/// # Errors
+/// When PostgreSQL 15, Redis or `rustc` is not there, or those of Docker.
+pub fn images(docker: &Dockerd) -> Result<()> {
+    demo_image(docker)?;
+    redis_image(docker)?;
+    let programs: Vec<String> =
+        ["postgres", "initdb", "pg_isready"].iter().map(|p| format!("{POSTGRES}/{p}")).collect();
+    let mut programs: Vec<&str> = programs.iter().map(String::as_str).collect();
+    programs.extend(["/bin/sh", "/usr/bin/locale"]);
+    let start = format!(
+        "[ -e /data/db/PG_VERSION ] || {{ {POSTGRES}/initdb -D /data/db -U postgres -A trust --no-sync --locale=C -E UTF8 \
+         && echo 'host all all all trust' >> /data/db/pg_hba.conf; }} \
+         && exec {POSTGRES}/postgres -D /data/db -c listen_addresses=* -c unix_socket_directories=/tmp -c fsync=off"
+    );
+    let entry = format!("CMD {}", serde_json::json!(["/bin/sh", "-c", start]));
+    let changes = ["USER postgres", "EXPOSE 5432", &entry];
+    let trees = ["/usr/share/postgresql/15", "/usr/lib/postgresql/15/lib"];
+    docker.import_with(POSTGRES_IMAGE, &programs, &trees, &changes)
+}
+
+/// The image of Redis alone.
+///
+/// # Errors
+/// As [`images`].
+pub fn redis_image(docker: &Dockerd) -> Result<()> {
+    let entry = r#"CMD ["/usr/bin/redis-server", "--save", "", "--protected-mode", "no"]"#;
+    docker.import_with(REDIS_IMAGE, &["/usr/bin/redis-server", "/usr/bin/redis-cli"], &[], &["EXPOSE 6379", entry])
+}
+
+/// The image of the demonstration service alone: one static file.
+///
+/// # Errors
+/// As [`images`].
+pub fn demo_image(docker: &Dockerd) -> Result<()> {
+    let demo = demo()?;
+    docker.import_file(DEMO, &demo, "/demo", &["EXPOSE 8080", r#"CMD ["/demo"]"#])
+}
+
+/// Builds the demonstration service, unless it was built from this very source.
+fn demo() -> Result<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = manifest.join("servers/demo_service.rs");
+    let folder = manifest.join("../target/servers/demo");
+    let (built, kept) = (folder.join("demo"), folder.join("demo_service.rs"));
+    let text = std::fs::read(&source)?;
+    if built.exists() && std::fs::read(&kept).is_ok_and(|k| k == text) {
+        return Ok(built);
+    }
+    std::fs::create_dir_all(&folder)?;
+    // Another test program may be building it too: each to a name of its own, then in place at once.
+    let fresh = folder.join(format!("demo.{}", std::process::id()));
+    let target = ["--edition=2024", "-O", "-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu"];
+    let output = Command::new("rustc").args(target).arg("-o").arg(&fresh).arg(&source).output()?;
+    if !output.status.success() {
+        return Err(format!("rustc: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    std::fs::rename(&fresh, &built)?;
+    std::fs::write(&kept, &text)?;
+    Ok(built)
+}

@@ -1,0 +1,6 @@
+//! Runbooks: the rules of plans, how runs go, and what is left of one that was killed.
+
+mod crash;
+mod rules;
+mod runs;
+mod world;

@@ -1,0 +1,178 @@
+//! `veza-dr failover`: plans, runs, and what became of them.
+
+use std::sync::Arc;
+
+use veza_dr_core::{Clock, Error, ErrorKind, Result, SystemClock, lease::Holder};
+use veza_dr_failover::runbook::{
+    Attestation, Bound, Engine, Mode, NobodyWatches, RunOptions, RunReport, RunStatus, Watcher, predictions,
+};
+
+use super::{
+    Session,
+    session::{Go, not_confirmed},
+};
+use crate::{
+    Exit,
+    args::{Consent, Decisions, Failover, FailoverCommand, OneRun, Resume, WhichPlan},
+    render::{PlanView, RunLines, plan_json, plan_text, run_json, run_text},
+    wiring_failover::Runbooks,
+};
+
+pub(crate) async fn failover(session: &Session, args: &Failover) -> Result<Exit> {
+    let done = match &args.command {
+        FailoverCommand::Plan(which) => plan(session, which).await,
+        FailoverCommand::Run(args) => run(session, &args.which, &args.decisions).await,
+        FailoverCommand::Back(decisions) => {
+            run(session, &WhichPlan { scenario: "back".to_owned(), file: None }, decisions).await
+        }
+        FailoverCommand::Resume(args) => resume(session, args).await,
+        FailoverCommand::Status(args) => status(session, args).await,
+        FailoverCommand::Confirm => super::dns::confirm(session).await,
+    };
+    match done {
+        // A refusal by a named rule has a number of its own.
+        Err(e) if e.context().any(|(key, _)| key == "rule") && e.kind() == ErrorKind::Conflict => {
+            session.out.error(&e, Exit::Unsafe);
+            Ok(Exit::Unsafe)
+        }
+        other => other,
+    }
+}
+
+async fn runbooks(session: &Session, shown: bool) -> Result<Runbooks> {
+    let wiring = Arc::new(session.wiring()?);
+    let user = session.env.get("USER").unwrap_or_else(|| "operator".to_owned());
+    let who = format!("{user}@{}", Holder::this_process("").host);
+    let watcher: Arc<dyn Watcher> =
+        if shown && !session.global.quiet { Arc::new(RunLines(session.out.stderr())) } else { Arc::new(NobodyWatches) };
+    wiring.runbooks(&session.cx, session.store(), who, watcher).await
+}
+
+async fn plan(session: &Session, which: &WhichPlan) -> Result<Exit> {
+    let books = runbooks(session, false).await?;
+    let (bound, left_out) = bind(session, &books, which)?;
+    let known = predictions(&books.engine, &bound.plan().name)?;
+    let violations = bound.violations();
+    let view = PlanView { bound: &bound, left_out: &left_out, known: &known, violations: &violations };
+    session.out.result(|| plan_json(&view), |paint| plan_text(&view, paint));
+    Ok(if violations.is_empty() { Exit::Ok } else { Exit::Unsafe })
+}
+
+fn bind(session: &Session, books: &Runbooks, which: &WhichPlan) -> Result<(Bound, Vec<String>)> {
+    let (plan, left_out) = session.wiring()?.plan(which, &books.present)?;
+    Ok((Bound::new(plan, books.catalogue.as_ref())?, left_out))
+}
+
+async fn run(session: &Session, which: &WhichPlan, decisions: &Decisions) -> Result<Exit> {
+    let books = runbooks(session, true).await?;
+    let (bound, left_out) = bind(session, &books, which)?;
+    // Whoever gives the hash has seen the plan.
+    if decisions.plan_sha.is_none() {
+        let known = predictions(&books.engine, &bound.plan().name)?;
+        let violations = bound.violations();
+        let view = PlanView { bound: &bound, left_out: &left_out, known: &known, violations: &violations };
+        session.out.show(|paint| plan_text(&view, paint));
+        let consent = Consent { plan: false, yes: decisions.yes };
+        if let Go::No(e) = session.consent(&consent, "Run it?").await? {
+            session.out.json_only(|| not_confirmed(&e, plan_json(&view)));
+            return Ok(Exit::NotConfirmed);
+        }
+    }
+    let report = books.engine.start(&session.cx, &bound, options(decisions)).await?;
+    Ok(told(session, &report, None))
+}
+
+async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
+    let books = runbooks(session, true).await?;
+    let engine = &books.engine;
+    let run = match &args.run.run {
+        Some(run) => run.clone(),
+        None => engine.unfinished()?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "no run is unfinished").with_help("see: veza-dr failover status")
+        })?,
+    };
+    if args.abandon {
+        let why = args.decisions.reason.as_deref().unwrap_or_default();
+        let report = engine.abandon(&session.cx, &run, why).await?;
+        return Ok(told(session, &report, None));
+    }
+    // A run that is under way in another process is told, not taken over.
+    if args.decisions.ungraceful
+        && let Some(holder) = engine.holder(&session.cx).await?
+    {
+        engine.report(&run)?;
+        engine.request_ungraceful(&run)?;
+        let report = engine.report(&run)?;
+        return Ok(told(session, &report, Some(&holder)));
+    }
+    let mut options = options(&args.decisions);
+    for (step, took_place) in &args.took_place {
+        options = options.with_settled(step, *took_place);
+    }
+    let report = if args.rollback {
+        engine.rollback(&session.cx, &run, options).await?
+    } else {
+        engine.resume(&session.cx, &run, options).await?
+    };
+    Ok(told(session, &report, None))
+}
+
+async fn status(session: &Session, args: &OneRun) -> Result<Exit> {
+    let books = runbooks(session, false).await?;
+    let report = one(&books.engine, args)?;
+    // That nobody can be asked is no reason to hide what this host knows.
+    let holder = match books.engine.holder(&session.cx).await {
+        Ok(holder) => holder,
+        Err(e) => {
+            session.out.warn(&e);
+            None
+        }
+    };
+    Ok(told(session, &report, holder.as_deref()))
+}
+
+fn one(engine: &Engine, args: &OneRun) -> Result<RunReport> {
+    let newest = || {
+        engine.runs()?.pop().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "there was no run yet")
+                .with_help("see what one would do: veza-dr failover plan")
+        })
+    };
+    engine.report(&args.run.clone().map_or_else(newest, Ok)?)
+}
+
+fn options(decisions: &Decisions) -> RunOptions {
+    let mut options = RunOptions::default().with_outage_began(decisions.outage_began);
+    if let Some(sha) = &decisions.plan_sha {
+        options = options.with_plan_sha(sha);
+    }
+    if decisions.ungraceful {
+        options = options.with_mode(Mode::Ungraceful);
+    }
+    // The command line has no skip and no override without a reason.
+    let reason = decisions.reason.clone().unwrap_or_default();
+    for step in &decisions.approve {
+        options = options.with_approval(step);
+    }
+    for step in &decisions.skip {
+        options = options.with_skip(step, &reason);
+    }
+    for rule in &decisions.overrides {
+        options = options.with_override(*rule, &reason);
+    }
+    for (by, statement) in &decisions.attest {
+        options = options.with_attestation(Attestation::new(by, statement, SystemClock.now()));
+    }
+    options
+}
+
+fn told(session: &Session, report: &RunReport, holder: Option<&str>) -> Exit {
+    session.out.result(|| run_json(report, holder), |paint| run_text(report, holder, paint));
+    match report.status {
+        RunStatus::Completed | RunStatus::RolledBack | RunStatus::Abandoned => Exit::Ok,
+        RunStatus::CompletedWithSkips => Exit::TargetMissed,
+        RunStatus::NeedsHuman => Exit::NeedsHuman,
+        RunStatus::Refused => Exit::Unsafe,
+        _ => Exit::Partial,
+    }
+}

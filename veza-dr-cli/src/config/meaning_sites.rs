@@ -1,0 +1,66 @@
+//! What the settings of sites must also say.
+
+use veza_dr_core::ComponentName;
+
+use super::{SiteRoleName, SiteSettings, Text, expand::has_variables, meaning::Meaning};
+
+impl Meaning<'_> {
+    pub(super) fn sites(&mut self) {
+        let config = self.config;
+        let mut primary: Option<&str> = None;
+        for (name, site) in &config.sites {
+            let path = format!("sites.{name}");
+            // The same rule as for components: the name is typed at `--site` and printed in tables.
+            if let Err(e) = name.parse::<ComponentName>() {
+                self.say(&path, e.to_string().replace("component name", "site name"), None);
+            }
+            self.feature(&format!("{path}.compose"), "docker");
+            match (site.role, primary) {
+                (SiteRoleName::Primary, Some(other)) => {
+                    let help = "exactly one site may accept writes; make one of them `standby`".to_owned();
+                    self.say(&format!("{path}.role"), format!("`{other}` is the primary already"), help);
+                }
+                (SiteRoleName::Primary, None) => primary = Some(name),
+                (SiteRoleName::Standby, _) => {}
+            }
+            self.site(&path, site);
+        }
+    }
+
+    fn site(&mut self, path: &str, site: &SiteSettings) {
+        let project = site.compose.project.raw();
+        // Compose's own rule; it would lower or strip the others, and the labels would be another project's.
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        let first = project.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let named = first && project.chars().all(fits);
+        if !has_variables(project) && !named {
+            let help = "small letters, digits, `-` and `_`, beginning with a letter or digit".to_owned();
+            self.say(&format!("{path}.compose.project"), format!("`{project}` is not a project name"), help);
+        }
+        if let Some(host) = &site.compose.docker_host {
+            let raw = host.raw();
+            if !has_variables(raw) && !raw.starts_with("unix:///") {
+                let help = "give a socket of the site's machine; another machine is reached with `ssh`".to_owned();
+                self.say(&format!("{path}.compose.docker_host"), format!("`{raw}` is not unix:///PATH"), help);
+            }
+        }
+        if site.ssh.is_none() {
+            return;
+        }
+        let places = [
+            ("compose.file", Some(&site.compose.file)),
+            ("fence.dir", site.fence.dir.as_ref()),
+            ("jobs_dir", site.jobs_dir.as_ref()),
+        ];
+        let relative = |text: &Text| !has_variables(text.raw()) && !text.raw().starts_with('/');
+        for (key, text) in places.into_iter().filter_map(|(key, text)| Some((key, text?))) {
+            if relative(text) {
+                let message = format!("`{}` is not an absolute path, and it is on another machine", text.raw());
+                self.say(&format!("{path}.{key}"), message, None);
+            }
+        }
+        if let Some(host) = site.ssh.as_ref().map(|s| s.host.raw()).filter(|h| h.starts_with('-')) {
+            self.say(&format!("{path}.ssh.host"), format!("`{host}` is not the name of a machine"), None);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `sites:` where the services run.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Span, Text};
+
+/// One place where the services run: a Docker Compose project, on this machine or behind SSH.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SiteSettings {
+    /// What the site is for while nothing is wrong.
+    pub role: SiteRoleName,
+    /// The address or name under which its services answer, whatever DNS says of them; probes and validation use it.
+    #[serde(default)]
+    pub address: Option<Text>,
+    /// Its Compose project.
+    pub compose: ComposeSettings,
+    /// How to reach its machine; this machine where it is left out.
+    #[serde(default)]
+    pub ssh: Option<SshSettings>,
+    /// How it is kept from coming back while the other site serves.
+    #[serde(default)]
+    pub fence: FenceSettings,
+    /// Where its machine keeps the record of remote work, so that a cut connection finds it again;
+    /// `/var/lib/veza-dr/jobs` by default.
+    #[serde(default)]
+    pub jobs_dir: Option<Text>,
+}
+
+/// What a site is for while nothing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SiteRoleName {
+    /// It serves.
+    Primary,
+    /// It takes over.
+    Standby,
+}
+
+/// A Compose project.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ComposeSettings {
+    /// The Compose file, on the site's machine.
+    pub file: Text,
+    /// The project's name: what `docker compose -p` is given, and what its containers are labelled with.
+    pub project: Text,
+    /// Where Docker listens on the site's machine: `unix:///var/run/docker.sock` by default (DOCKER_HOST counts for
+    /// this machine only).
+    #[serde(default)]
+    pub docker_host: Option<Text>,
+}
+
+/// How to reach a machine with the system's `ssh`. It asks nothing: the key has no passphrase or is in an agent, and
+/// the machine's host key is known beforehand.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SshSettings {
+    /// The machine: a name, an address, or an alias of the user's ssh configuration.
+    pub host: Text,
+    /// Its port; 22, or what the ssh configuration says.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// The user there: may use Docker, and write to `jobs_dir` and `fence.dir`.
+    #[serde(default)]
+    pub user: Option<Text>,
+    /// The private key; only this one is offered then.
+    #[serde(default)]
+    pub key_file: Option<Text>,
+    /// The file with the machine's host key, and the only one that is believed; the user's and the system's
+    /// `known_hosts` where it is left out. A key that is not in it is refused, never added.
+    #[serde(default)]
+    pub known_hosts_file: Option<Text>,
+    /// How long connecting may take; 5s by default.
+    #[serde(default)]
+    pub connect_timeout: Option<Span>,
+}
+
+/// How a site is kept from coming back.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FenceSettings {
+    /// Where its machine keeps the mark that start scripts look for; `/var/lib/veza-dr/fence` by default.
+    #[serde(default)]
+    pub dir: Option<Text>,
+    /// A shell command on its machine that also closes it off, as a firewall does; it must be safe to repeat.
+    #[serde(default)]
+    pub command: Option<Text>,
+    /// The shell command that opens it again; it must be safe to repeat.
+    #[serde(default)]
+    pub undo: Option<Text>,
+}

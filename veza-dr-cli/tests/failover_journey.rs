@@ -1,0 +1,135 @@
+//! `veza-dr failover` by the command line: plan, approve a hash, run, wait for a person, resume, roll back, refuse.
+#![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
+
+use std::path::Path;
+
+use serde_json::Value;
+use veza_dr_cli::{Exit, Io, run};
+
+const PLAN: &str = "name: night
+steps:
+  - id: first
+    do: command
+    with: { run: 'echo x >> DIR/first', probe: 'test -s DIR/first', undo: 'rm DIR/first' }
+  - { id: gate, do: note, with: { text: somebody must agree }, approval: true, needs: [first] }
+  - { id: last, do: command, with: { run: 'echo x >> DIR/last', at_most_once: true }, needs: [gate], skippable: true }
+";
+
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new(plan: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = Self(dir);
+        desk.plan(plan);
+        std::fs::write(
+            desk.path().join("veza-dr.yml"),
+            "state_dir: state\nstores: { local: { directory: { path: store } } }\nfailover: { runbooks: books }\n",
+        )
+        .unwrap();
+        desk
+    }
+
+    fn plan(&self, plan: &str) {
+        let books = self.path().join("books");
+        std::fs::create_dir_all(&books).unwrap();
+        let text = plan.replace("DIR", &self.path().display().to_string());
+        std::fs::write(books.join("night.yml"), text).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn go(&self, arguments: &[&str]) -> (Exit, Value) {
+        let (io, output) = Io::captured();
+        let file = self.path().join("veza-dr.yml").display().to_string();
+        let mut all = vec!["veza-dr", "--json", "--config", &file, "failover"];
+        all.extend(arguments);
+        let exit = run(all, io);
+        let told = serde_json::from_str(&output.stdout());
+        (exit, told.unwrap_or_else(|e| panic!("{e}: {} {}", output.stdout(), output.stderr())))
+    }
+
+    fn marks(&self, name: &str) -> usize {
+        std::fs::read_to_string(self.path().join(name)).map_or(0, |t| t.lines().count())
+    }
+}
+
+#[test]
+fn a_plan_is_shown_approved_run_and_resumed() {
+    let desk = Desk::new(PLAN);
+    let (exit, told) = desk.go(&["plan", "--scenario", "night"]);
+    assert_eq!(exit, Exit::Ok, "{told}");
+    assert_eq!(told["steps"][0]["commands"].as_array().unwrap().len(), 3);
+    assert_eq!(told["steps"][0]["p50_seconds"], Value::Null, "unknown, not zero");
+    let sha = told["sha256"].as_str().unwrap().to_owned();
+
+    // Nobody is there to ask, and no hash is given.
+    let (exit, _) = desk.go(&["run", "--scenario", "night"]);
+    assert_eq!((exit, desk.marks("first")), (Exit::NotConfirmed, 0));
+    // Another plan than the approved one.
+    desk.plan(&PLAN.replace("agree", "nod"));
+    let (exit, told) = desk.go(&["run", "--scenario", "night", "--plan-sha", &sha]);
+    assert_eq!((exit, desk.marks("first")), (Exit::Conflict, 0), "{told}");
+    desk.plan(PLAN);
+
+    let (exit, told) = desk.go(&["run", "--scenario", "night", "--plan-sha", &sha]);
+    assert_eq!((exit, &told["status"]), (Exit::NeedsHuman, &"needs_human".into()), "{told}");
+    assert_eq!((desk.marks("first"), desk.marks("last")), (1, 0));
+    let id = told["run"].as_str().unwrap().to_owned();
+    // No other run begins meanwhile.
+    let (exit, told) = desk.go(&["run", "--scenario", "night", "--yes"]);
+    assert_eq!(exit, Exit::Conflict);
+    assert!(told["error"]["help"].as_str().unwrap().contains(&format!("failover resume {id}")));
+
+    let (exit, told) = desk.go(&["resume", "--approve", "gate"]);
+    assert_eq!((exit, &told["status"]), (Exit::Ok, &"completed".into()), "{told}");
+    assert_eq!((desk.marks("first"), desk.marks("last")), (1, 1));
+    let (exit, told) = desk.go(&["status"]);
+    assert_eq!((exit, &told["run"], &told["points"]["T0"]), (Exit::Ok, &id.clone().into(), &Value::Null));
+    assert!(desk.path().join(format!("store/failover/{id}/journal.jsonl")).exists());
+    let (_, told) = desk.go(&["plan", "--scenario", "night"]);
+    assert_eq!(told["steps"][0]["samples"], 1);
+
+    let (exit, told) = desk.go(&["resume", &id, "--rollback"]);
+    assert_eq!((exit, &told["status"]), (Exit::Ok, &"rolled_back".into()), "{told}");
+    assert_eq!((desk.marks("first"), desk.marks("last")), (0, 1));
+    assert_eq!(told["warnings"][0], "step last has no way back and stays");
+}
+
+#[test]
+fn skips_and_overrides_have_a_reason_and_numbers_of_their_own() {
+    let desk = Desk::new(PLAN);
+    let without = desk.go(&["run", "--scenario", "night", "--yes", "--skip", "last"]);
+    assert_eq!(without.0, Exit::Usage);
+    let skip =
+        ["run", "--scenario", "night", "--yes", "--approve", "gate", "--skip", "last", "--reason", "not tonight"];
+    let (exit, told) = desk.go(&skip);
+    assert_eq!((exit, &told["status"]), (Exit::TargetMissed, &"completed_with_skips".into()), "{told}");
+
+    desk.plan("name: night\nsteps: [{ id: w, do: command, with: { run: 'echo x >> DIR/w', idempotent: true, writes: true } }]");
+    let (exit, told) = desk.go(&["run", "--scenario", "night", "--yes"]);
+    assert_eq!(
+        (exit, &told["error"]["context"]["rule"], desk.marks("w")),
+        (Exit::Unsafe, &"one-writable-site".into(), 0)
+    );
+    let risk = ["run", "--scenario", "night", "--yes", "--override", "one-writable-site", "--reason", "no other site"];
+    let (exit, told) = desk.go(&risk);
+    assert_eq!((exit, desk.marks("w")), (Exit::Ok, 1), "{told}");
+    assert_eq!(told["overrides"][0]["why"], "no other site");
+}
+
+#[test]
+fn what_is_wrong_with_a_plan_is_told_with_its_line() {
+    let desk = Desk::new("name: night\nsteps:\n  - { id: a, do: note, with: { text: x }, neds: [b] }\n");
+    let (exit, told) = desk.go(&["plan", "--scenario", "night"]);
+    assert_eq!(exit, Exit::Usage);
+    let message = told["error"]["message"].as_str().unwrap();
+    assert!(message.contains("night.yml:3:") && message.contains("`needs`"), "{message}");
+    desk.plan("name: night\nsteps:\n  - { id: a, do: note, with: { text: x }, needs: [a] }\n");
+    let (exit, told) = desk.go(&["plan", "--scenario", "night"]);
+    assert_eq!((exit, &told["violations"][0]["rule"]), (Exit::Unsafe, &"no-cycle".into()));
+    let (exit, told) = desk.go(&["plan", "--scenario", "databse"]);
+    assert_eq!((exit, &told["error"]["help"]), (Exit::NotFound, &"did you mean database?".into()));
+}

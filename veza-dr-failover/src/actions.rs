@@ -1,0 +1,15 @@
+//! The actions of a failover: fences, sites, checks, names, data, commands and people.
+//!
+//! A [`Catalogue`] makes them of what plans say. Sites are controlled through [`SiteControl`](crate::site::SiteControl);
+//! what needs another library (a restore, a backup, a check, a switch of names) is given as [`Work`].
+
+mod catalogue;
+mod command;
+mod fence;
+mod parameters;
+mod people;
+mod site_actions;
+mod work;
+
+pub use catalogue::Catalogue;
+pub use work::Work;

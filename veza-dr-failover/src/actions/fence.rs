@@ -1,0 +1,232 @@
+//! The ladder that proves that a site takes no writes.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use veza_dr_core::{BackupStore, Clock, Cx, Error, ErrorKind, ObjectKey, Result, lease::Lease};
+
+use super::{
+    command::run_here,
+    parameters::FenceSays,
+    site_actions::{is_up, succeeded},
+};
+use crate::{
+    runbook::{Done, Effects, Establishes, FenceProof, FencedBy, Safety, StepAction, StepContext, WAITS_FOR},
+    site::SiteControl,
+};
+
+/// How long a site may take to answer before the next rung is tried, besides the grace of its services.
+const REACH: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(super) struct Fence {
+    pub(super) site: Arc<dyn SiteControl>,
+    pub(super) says: FenceSays,
+    pub(super) store: Option<Arc<dyn BackupStore>>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Fence {
+    /// The mark, the stop, and the sight of it.
+    async fn stop(&self, cx: &Cx, step: &StepContext) -> Result<()> {
+        let limited = cx.child().with_deadline(SystemTime::now() + self.says.grace + REACH);
+        let work = async {
+            self.site.fence(&limited, step.epoch, &format!("failover run {}", step.run)).await?;
+            self.site.stop(&limited, &[], self.says.grace).await?;
+            let states = self.site.services(&limited).await?;
+            let running: Vec<&str> =
+                states.iter().filter(|s| is_up(s) && !s.finished).map(|s| s.service.as_str()).collect();
+            if running.is_empty() {
+                return Ok(());
+            }
+            let text = format!("{} still run on {}", running.join(", "), self.site.name());
+            Err(Error::new(ErrorKind::Unavailable, text))
+        };
+        limited.run("stop the site", work).await
+    }
+
+    /// Waits until a lease that the site must renew is free.
+    async fn wait_out(&self, cx: &Cx, lease: &str) -> Result<()> {
+        let store = self.store.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Config, format!("lease {lease} cannot be looked at: there is no store"))
+        })?;
+        let key: ObjectKey = format!("locks/{lease}.json").parse()?;
+        // Without a lease nobody at the site obeys one: its absence proves nothing.
+        if store.head(cx, &key).await?.is_none() {
+            let text = format!("store {} has no lease {lease}: nothing at the site renews one", store.info().name);
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        loop {
+            cx.check("wait for a lease to end")?;
+            if !Lease::is_live(cx, store.as_ref(), &key).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    fn done(&self, how: FencedBy, tried: &[String]) -> Done {
+        let now = self.clock.now();
+        let valid = TimeDelta::from_std(self.says.valid_for).unwrap_or(TimeDelta::MAX);
+        let word = match &how {
+            FencedBy::ConfirmedStop => "stopped, seen to be stopped, and marked".to_owned(),
+            FencedBy::Hook { .. } => "closed off by the hook".to_owned(),
+            FencedBy::LeaseExpired { lease } => format!("its lease {lease} ended"),
+            FencedBy::Attestation { by } => format!("declared by {}", by.join(" and ")),
+        };
+        let text = format!("{} takes no writes: {word}", self.site.name());
+        let proof = FenceProof::new(self.site.name(), how, now, now + valid);
+        Done::new(text, json!({ "site": self.site.name(), "rungs_that_failed": tried })).with_fence(proof)
+    }
+}
+
+#[async_trait]
+impl StepAction for Fence {
+    fn commands(&self) -> Vec<String> {
+        let (site, says) = (self.site.name(), &self.says);
+        let mut all = Vec::new();
+        if says.stop {
+            let grace = says.grace.as_secs();
+            all.push(format!(
+                "on {site}: mark it as fenced, stop all services ({grace} s each), see that they are stopped"
+            ));
+        }
+        all.extend(says.hook.as_ref().map(|hook| format!("else here: {hook}")));
+        all.extend(says.hook_undo.as_ref().map(|hook| format!("to undo it: {hook}")));
+        if says.attestation {
+            all.push(format!("else: two different people declare that {site} takes no writes"));
+        }
+        all.extend(says.lease.as_ref().map(|lease| format!("else: wait until lease {lease} has ended")));
+        all.push(format!("believed for {} s", says.valid_for.as_secs()));
+        all
+    }
+
+    fn effects(&self) -> Effects {
+        Effects::Idempotent
+    }
+
+    fn safety(&self) -> Vec<Safety> {
+        vec![Safety::Production]
+    }
+
+    fn site(&self) -> Option<&str> {
+        Some(self.site.name())
+    }
+
+    fn establishes(&self) -> Vec<Establishes> {
+        vec![Establishes::Fenced]
+    }
+
+    async fn act(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
+        let mut tried = Vec::new();
+        if self.says.stop {
+            match self.stop(cx, step).await {
+                Ok(()) => return Ok(self.done(FencedBy::ConfirmedStop, &tried)),
+                // A newer run has fenced it: ours is the one that must stop.
+                Err(e) if e.kind() == ErrorKind::Conflict => return Err(e),
+                Err(e) => tried.push(format!("stop: {}", e.chain())),
+            }
+            cx.check("fence")?;
+        }
+        if let Some(hook) = &self.says.hook {
+            match run_here(cx, hook, step).await {
+                Ok(result) if result.code == 0 => {
+                    return Ok(self.done(FencedBy::Hook { command: hook.clone() }, &tried));
+                }
+                Ok(result) => tried.push(format!("hook: it ended with {}: {}", result.code, result.output.trim())),
+                Err(e) => tried.push(format!("hook: {}", e.chain())),
+            }
+            cx.check("fence")?;
+        }
+        // The word of two people who were there counts before a wait that may be long.
+        let by: BTreeSet<String> = step.attestations.iter().map(|a| a.by.trim().to_lowercase()).collect();
+        if self.says.attestation && by.len() >= 2 {
+            return Ok(self.done(FencedBy::Attestation { by: by.into_iter().collect() }, &tried));
+        }
+        if let Some(lease) = &self.says.lease {
+            match self.wait_out(cx, lease).await {
+                Ok(()) => return Ok(self.done(FencedBy::LeaseExpired { lease: lease.clone() }, &tried)),
+                Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
+                Err(e) => tried.push(format!("lease: {}", e.chain())),
+            }
+        }
+        let text = format!("nothing proves that {} takes no writes ({})", self.site.name(), tried.join("; "));
+        let e = Error::new(ErrorKind::Conflict, text);
+        if !self.says.attestation {
+            return Err(e);
+        }
+        let missing = if by.is_empty() { "two different people" } else { "a second person" };
+        Err(e.with_context(WAITS_FOR, "attestation").with_help(format!(
+            "make it so by hand, then {missing} must declare it: veza-dr failover resume {} --attest 'NAME=what was \
+             done'",
+            step.run
+        )))
+    }
+
+    /// A site that was only cut off and comes back is marked and stopped.
+    async fn keep(&self, cx: &Cx, step: &StepContext) -> Result<Option<String>> {
+        if !self.says.stop {
+            return Ok(None);
+        }
+        let running = self.site.services(cx).await?.iter().filter(|s| is_up(s) && !s.finished).count();
+        let marked = self.site.fenced(cx).await?.is_some_and(|epoch| epoch >= step.epoch);
+        if running == 0 && marked {
+            return Ok(None);
+        }
+        self.stop(cx, step).await?;
+        Ok(Some(if running == 0 {
+            format!("{} came back; it was marked as fenced", self.site.name())
+        } else {
+            format!("{} came back with {running} services; it was fenced again", self.site.name())
+        }))
+    }
+
+    fn can_undo(&self) -> bool {
+        true
+    }
+
+    /// Lifts the mark; starting services is a step of its own.
+    async fn undo(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
+        if let Some(hook) = &self.says.hook_undo {
+            succeeded("the hook that opens the site again", &run_here(cx, hook, step).await?)?;
+        }
+        if self.says.stop {
+            self.site.unfence(cx, step.epoch).await?;
+        }
+        Ok(Done::new(format!("{} may serve again; it was not started", self.site.name()), Value::Null))
+    }
+}
+
+/// Lets a site serve again: the end of a way back.
+#[derive(Debug)]
+pub(super) struct Unfence(pub(super) Arc<dyn SiteControl>);
+
+#[async_trait]
+impl StepAction for Unfence {
+    fn commands(&self) -> Vec<String> {
+        vec![format!("on {}: remove the mark that fences it", self.0.name())]
+    }
+
+    fn effects(&self) -> Effects {
+        Effects::Idempotent
+    }
+
+    fn safety(&self) -> Vec<Safety> {
+        vec![Safety::Writes, Safety::Production]
+    }
+
+    fn site(&self) -> Option<&str> {
+        Some(self.0.name())
+    }
+
+    async fn act(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
+        self.0.unfence(cx, step.epoch).await?;
+        Ok(Done::new(format!("{} may serve again", self.0.name()), Value::Null))
+    }
+}

@@ -1,0 +1,102 @@
+//! Steps for people: notes, pauses, notifications.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use veza_dr_core::{Action, Clock, Cx, Event, EventSink, Phase, Result};
+
+use crate::runbook::{Done, Effects, Safety, StepAction, StepContext};
+
+/// Says something; with `approval: true` a gate.
+#[derive(Debug)]
+pub(super) struct Note(pub(super) String);
+
+#[async_trait]
+impl StepAction for Note {
+    fn commands(&self) -> Vec<String> {
+        vec![self.0.clone()]
+    }
+
+    fn effects(&self) -> Effects {
+        Effects::Pure
+    }
+
+    fn safety(&self) -> Vec<Safety> {
+        Vec::new()
+    }
+
+    fn site(&self) -> Option<&str> {
+        None
+    }
+
+    async fn act(&self, _: &Cx, _: &StepContext, _: &Value) -> Result<Done> {
+        Ok(Done::new(self.0.clone(), Value::Null))
+    }
+}
+
+/// Lets time pass.
+#[derive(Debug)]
+pub(super) struct Wait(pub(super) Duration);
+
+#[async_trait]
+impl StepAction for Wait {
+    fn commands(&self) -> Vec<String> {
+        vec![format!("wait {} s", self.0.as_secs_f64())]
+    }
+
+    fn effects(&self) -> Effects {
+        Effects::Pure
+    }
+
+    fn safety(&self) -> Vec<Safety> {
+        Vec::new()
+    }
+
+    fn site(&self) -> Option<&str> {
+        None
+    }
+
+    async fn act(&self, cx: &Cx, _: &StepContext, _: &Value) -> Result<Done> {
+        let sleep = async {
+            tokio::time::sleep(self.0).await;
+            Ok(())
+        };
+        cx.run("wait", sleep).await?;
+        Ok(Done::new(format!("waited {} s", self.0.as_secs_f64()), Value::Null))
+    }
+}
+
+/// Tells the configured channels. A message twice is better than none, but not by itself: at most once.
+#[derive(Debug)]
+pub(super) struct Notify {
+    pub(super) text: String,
+    pub(super) sink: Arc<dyn EventSink>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl StepAction for Notify {
+    fn commands(&self) -> Vec<String> {
+        vec![format!("tell every channel: {}", self.text)]
+    }
+
+    fn effects(&self) -> Effects {
+        Effects::AtMostOnce
+    }
+
+    fn safety(&self) -> Vec<Safety> {
+        vec![Safety::Production]
+    }
+
+    fn site(&self) -> Option<&str> {
+        None
+    }
+
+    async fn act(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
+        let text = format!("{} (run {})", self.text, step.run);
+        let event = Event::new(self.clock.now(), Action::Failover, Phase::Started, text);
+        self.sink.tell(cx, &event).await?;
+        Ok(Done::new("told", Value::Null))
+    }
+}

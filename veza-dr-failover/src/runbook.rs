@@ -1,0 +1,37 @@
+//! Runbooks: a plan is data, its steps are actions, and a journal lets a run that was killed go on.
+//!
+//! A [`Plan`] with its [`Actions`] makes a [`Bound`] plan, which can be shown, checked against the [`Rule`]s and hashed;
+//! the [`Engine`] runs it. docs/runbooks.md has the form of plans and journals.
+
+mod action;
+mod bound;
+mod copies;
+mod engine;
+mod execute;
+mod fence_proof;
+mod history;
+mod journal;
+mod live;
+mod load;
+mod options;
+mod plan;
+mod record;
+mod report;
+mod rules;
+mod scenarios;
+pub(crate) mod span;
+mod state;
+
+pub use action::{Applied, Done, Effects, Establishes, Safety, StepAction, StepContext};
+pub use bound::{Actions, Bound};
+pub use engine::Engine;
+pub(crate) use execute::WAITS_FOR;
+pub use fence_proof::{Attestation, FenceProof, FencedBy};
+pub use history::{Prediction, predictions};
+pub use journal::read_journal;
+pub use options::{Approver, NobodyApproves, NobodyWatches, RunOptions, Watcher};
+pub use plan::{Plan, RetrySteps, Step, UndoPolicy, Variant};
+pub use record::{Ending, Entry, Mode, Record, StepOutcome};
+pub use report::{OverrideReport, RunReport, RunStatus, StepReport};
+pub use rules::{Rule, Violation};
+pub use state::StepStatus;

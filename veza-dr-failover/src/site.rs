@@ -1,0 +1,28 @@
+//! Sites: places where the services run, each a Docker Compose project, here or behind SSH.
+
+#[cfg(feature = "docker")]
+mod compose_file;
+#[cfg(feature = "docker")]
+mod compose_site;
+mod control;
+#[cfg(feature = "docker")]
+mod engine;
+#[cfg(feature = "docker")]
+mod fence;
+#[cfg(feature = "docker")]
+mod job;
+#[cfg(feature = "docker")]
+mod machine;
+mod settings;
+#[cfg(feature = "docker")]
+mod ssh;
+#[cfg(feature = "docker")]
+mod states;
+#[cfg(feature = "docker")]
+mod tunnel;
+
+#[cfg(feature = "docker")]
+#[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
+pub use compose_site::ComposeSite;
+pub use control::{Job, JobResult, ServiceState, SiteControl};
+pub use settings::{ComposeProject, SiteRole, Ssh};
