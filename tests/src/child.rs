@@ -38,6 +38,18 @@ impl RunAs {
     }
 }
 
+/// The processes whose parent is `pid`, as /proc tells.
+pub fn children_of(pid: i32) -> Vec<Pid> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |number: &i32| {
+        // `pid (name) state ppid …`: the name may hold anything, so what follows is counted from its end.
+        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(&pid.to_string())
+    };
+    numbers.filter(is_child).filter_map(Pid::from_raw).collect()
+}
+
 /// A child process that is killed when this value is dropped, and also when the test process itself is killed.
 ///
 /// For the second the child is started through `setpriv --pdeathsig KILL`, where `setpriv` exists (Linux). The kernel

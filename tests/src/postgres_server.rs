@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-use crate::child::{GuardedChild, RunAs};
+use crate::child::{GuardedChild, RunAs, children_of};
 use crate::ports::free_port;
 use crate::postgres_majors::default_bin_dir;
 use crate::postgres_options::DEFAULT_SETTINGS;
@@ -181,10 +181,16 @@ impl PgServer {
         }
     }
 
-    /// Kills the postmaster with SIGKILL, as the kernel does when memory runs out. The data stay, uncheckpointed.
+    /// Kills the postmaster and every process of its with SIGKILL, as a power cut does. The data stay, uncheckpointed.
+    ///
+    /// The postmaster's death alone leaves a busy machine's backends time to carry out one more statement.
     pub fn kill9(&mut self) {
         if let Some(child) = self.child.take() {
+            let backends = children_of(child.pid());
             child.stop(Signal::KILL, STOP_LIMIT);
+            for backend in backends {
+                let _ = kill_process(backend, Signal::KILL);
+            }
         }
     }
 

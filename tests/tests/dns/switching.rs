@@ -11,12 +11,16 @@ use crate::world::{API, PRIMARY, STANDBY, TO_STANDBY, World, carry_out, listed};
 #[tokio::test]
 async fn a_switch_is_seen_by_every_authority_and_by_a_cache_once_its_ttl_has_run_out() {
     let world = World::new().await;
+    // Longer than a switch takes on the busiest machine: the cache must still hold the old answer when it is asked.
+    let ttl = 12;
+    world.server.upsert(&world.zone, API, "A", ttl, &[PRIMARY]).await.unwrap();
+    world.proxy.copy().await.unwrap();
     let switch = world.switch().await;
     assert_eq!(world.resolver.answers(API, "A").unwrap(), [PRIMARY]);
     let asked = Instant::now();
     let report = carry_out(&switch, TO_STANDBY).await.unwrap();
     report.ensure_everywhere().unwrap();
-    assert_eq!(world.held().await, [listed(2, STANDBY)]);
+    assert_eq!(world.held().await, [listed(ttl, STANDBY)]);
     for knot in [&world.knot, &world.second] {
         assert_eq!(knot.answers(API, "A").unwrap(), [STANDBY]);
     }
@@ -26,9 +30,9 @@ async fn a_switch_is_seen_by_every_authority_and_by_a_cache_once_its_ttl_has_run
     // The cache still has the old answer, and the report says for how long.
     let cached = &record.resolvers[0];
     assert_eq!(cached.agreement, Agreement::Before, "{cached:?} {:?}", asked.elapsed());
-    assert!(cached.answer.as_ref().unwrap().ttl.unwrap() <= 2);
+    assert!(cached.answer.as_ref().unwrap().ttl.unwrap() <= ttl);
     let clear = report.caches_clear_at.unwrap();
-    assert_eq!((clear - report.in_sync_at.unwrap()).num_seconds(), 2);
+    assert_eq!((clear - report.in_sync_at.unwrap()).num_seconds(), i64::from(ttl));
     while chrono::Utc::now() < clear {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
