@@ -20,7 +20,7 @@ async fn a_switch_is_seen_by_every_authority_and_by_a_cache_once_its_ttl_has_run
     let asked = Instant::now();
     let report = carry_out(&switch, TO_STANDBY).await.unwrap();
     report.ensure_everywhere().unwrap();
-    assert_eq!(world.held().await, [listed(ttl, STANDBY)]);
+    assert_eq!(world.held().await, [listed(2, STANDBY)]);
     for knot in [&world.knot, &world.second] {
         assert_eq!(knot.answers(API, "A").unwrap(), [STANDBY]);
     }
