@@ -3,6 +3,7 @@
 mod assess;
 mod dns;
 mod failover;
+mod report;
 mod validate;
 #[cfg(feature = "postgres")]
 mod wal;
@@ -16,7 +17,8 @@ use veza_dr_core::ComponentName;
 
 pub(crate) use assess::Assess;
 pub(crate) use dns::{Dns, DnsCommand, DnsSwitch};
-pub(crate) use failover::{Decisions, Failover, FailoverCommand, OneRun, Resume, Which as WhichPlan};
+pub(crate) use failover::{Decisions, Failover, FailoverCommand, OneRun, Resume, RunStatusArgs, Which as WhichPlan};
+pub(crate) use report::{ReportFormat, ReportPlace};
 pub(crate) use validate::Validate;
 #[cfg(feature = "postgres")]
 pub(crate) use wal::{Wal, WalCommand};

@@ -35,6 +35,7 @@ mod wiring_quiesce;
 mod wiring_redis;
 #[cfg(feature = "redis")]
 mod wiring_redis_restore;
+mod wiring_report;
 mod wiring_s3;
 mod wiring_scenarios;
 mod wiring_sites;

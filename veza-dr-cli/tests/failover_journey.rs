@@ -133,3 +133,54 @@ fn what_is_wrong_with_a_plan_is_told_with_its_line() {
     let (exit, told) = desk.go(&["plan", "--scenario", "databse"]);
     assert_eq!((exit, &told["error"]["help"]), (Exit::NotFound, &"did you mean database?".into()));
 }
+
+#[test]
+fn the_report_of_a_run_is_a_draft_until_it_ends_and_then_kept_in_a_chain() {
+    let desk = Desk::new(PLAN);
+    let text = |arguments: &[&str]| {
+        let (io, output) = Io::captured();
+        let file = desk.path().join("veza-dr.yml").display().to_string();
+        let exit = run(["veza-dr", "--config", &file, "failover", "status"].iter().chain(arguments), io);
+        (exit, output.stdout())
+    };
+    let reports = || std::fs::read_dir(desk.path().join("state/reports")).map_or(0, |d| d.flatten().count());
+    desk.go(&["run", "--scenario", "night", "--yes", "--outage-began", "2026-11-27T09:00:00Z"]);
+    let (exit, draft) = text(&["--report", "md"]);
+    assert_eq!((exit, reports()), (Exit::NeedsHuman, 0), "{draft}");
+    assert!(draft.contains("Draft: not sealed") && draft.contains("**unknown**"), "{draft}");
+
+    desk.go(&["resume", "--approve", "gate"]);
+    let (exit, sealed) = desk.go(&["status", "--report", "json"]);
+    assert_eq!(
+        (exit, &sealed["chain"]["seq"], &sealed["outcome"]),
+        (Exit::Ok, &1.into(), &"passed".into()),
+        "{sealed}"
+    );
+    assert_eq!(sealed["clock"]["T0"], "2026-11-27T09:00:00Z");
+    assert_eq!((&sealed["recovery_point"]["records_lost"], &sealed["clock"]["T6"]), (&Value::Null, &Value::Null));
+    assert_eq!(sealed["people"][2]["of"], "gate");
+    let journal = desk.path().join(format!("state/failover/{}.journal", sealed["run"].as_str().unwrap()));
+    let sum = std::process::Command::new("sha256sum").arg(journal).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    assert!(sum.starts_with(sealed["journal_sha256"].as_str().unwrap()), "{sum}");
+    // The second look gives the same report.
+    let file = desk.path().join("report.html").display().to_string();
+    let (exit, told) = desk.go(&["status", "--report", "html", "--language", "fr", "--output", &file]);
+    assert_eq!((exit, &told["sha256"], &told["file"]), (Exit::Ok, &sealed["sha256"], &file.clone().into()));
+    let page = std::fs::read_to_string(&file).unwrap();
+    assert!(page.contains("<html lang=\"fr\">") && page.contains(sealed["sha256"].as_str().unwrap()));
+
+    // A journal that went on is another report, and the first one stays.
+    desk.go(&["resume", sealed["run"].as_str().unwrap(), "--rollback"]);
+    let (_, second) = desk.go(&["status", "--report", "json"]);
+    assert_eq!((&second["chain"]["seq"], &second["outcome"]), (&2.into(), &"failed".into()), "{second}");
+    assert_eq!((&second["revises"], &second["chain"]["previous_sha256"]), (&sealed["sha256"], &sealed["sha256"]));
+
+    let (exit, told) = desk.go(&["status", "--output", &file]);
+    assert_eq!(exit, Exit::Usage, "{told}");
+    let nowhere = desk.path().join("no/such.html").display().to_string();
+    let (exit, _) = desk.go(&["status", "--report", "html", "--output", &nowhere]);
+    assert_eq!(exit, Exit::Usage);
+    assert_eq!(desk.go(&["status", "--report", "pdf"]).0, Exit::Usage);
+    assert_eq!(desk.go(&["status", "--report", "md", "--language", "de"]).0, Exit::Usage);
+}

@@ -22,6 +22,7 @@ pub mod notify;
 pub mod probe;
 pub mod reach;
 pub mod recover;
+pub mod report;
 pub mod runbook;
 pub mod site;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]

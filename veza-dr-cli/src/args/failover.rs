@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use veza_dr_failover::runbook::Rule;
 
+use super::{ReportFormat, ReportPlace};
+
 #[derive(Debug, Args)]
 pub(crate) struct Failover {
     #[command(subcommand)]
@@ -22,8 +24,8 @@ pub(crate) enum FailoverCommand {
     Back(Decisions),
     /// Take up a run that was stopped, failed or waits for somebody; or undo it, or give it up
     Resume(Resume),
-    /// Show how a run stands
-    Status(OneRun),
+    /// Show how a run stands, or write its report
+    Status(RunStatusArgs),
     /// Say that the names stay where they lead now, before the switch is taken back by itself; as `dns confirm`
     Confirm,
 }
@@ -52,6 +54,17 @@ pub(crate) struct OneRun {
     /// The run; the newest when none is named
     #[arg(value_name = "RUN")]
     pub(crate) run: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunStatusArgs {
+    #[command(flatten)]
+    pub(crate) run: OneRun,
+    /// Write the report of the run in this form; that of a run which has ended is kept and sealed
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) report: Option<ReportFormat>,
+    #[command(flatten)]
+    pub(crate) place: ReportPlace,
 }
 
 #[derive(Debug, Args)]

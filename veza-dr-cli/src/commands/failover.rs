@@ -9,11 +9,12 @@ use veza_dr_failover::runbook::{
 
 use super::{
     Session,
+    report::write_report,
     session::{Go, not_confirmed},
 };
 use crate::{
     Exit,
-    args::{Consent, Decisions, Failover, FailoverCommand, OneRun, Resume, WhichPlan},
+    args::{Consent, Decisions, Failover, FailoverCommand, OneRun, Resume, RunStatusArgs, WhichPlan},
     render::{PlanView, RunLines, plan_json, plan_text, run_json, run_text},
     wiring_failover::Runbooks,
 };
@@ -117,9 +118,18 @@ async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
     Ok(told(session, &report, None))
 }
 
-async fn status(session: &Session, args: &OneRun) -> Result<Exit> {
+async fn status(session: &Session, args: &RunStatusArgs) -> Result<Exit> {
     let books = runbooks(session, false).await?;
-    let report = one(&books.engine, args)?;
+    let report = one(&books.engine, &args.run)?;
+    if let Some(format) = args.report {
+        let told = session.wiring()?.run_report(&report, &books.engine.path(&report.run))?;
+        write_report(session, &told, format, &args.place)?;
+        return Ok(exit(&report));
+    }
+    if args.place.output.is_some() {
+        let e = Error::new(ErrorKind::Config, "--output is for a report: its form is not given");
+        return Err(e.with_help("add --report html, md or json"));
+    }
     // That nobody can be asked is no reason to hide what this host knows.
     let holder = match books.engine.holder(&session.cx).await {
         Ok(holder) => holder,
@@ -168,6 +178,10 @@ fn options(decisions: &Decisions) -> RunOptions {
 
 fn told(session: &Session, report: &RunReport, holder: Option<&str>) -> Exit {
     session.out.result(|| run_json(report, holder), |paint| run_text(report, holder, paint));
+    exit(report)
+}
+
+fn exit(report: &RunReport) -> Exit {
     match report.status {
         RunStatus::Completed | RunStatus::RolledBack | RunStatus::Abandoned => Exit::Ok,
         RunStatus::CompletedWithSkips => Exit::TargetMissed,

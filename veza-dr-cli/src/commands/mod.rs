@@ -13,6 +13,7 @@ mod list;
 mod meta;
 mod prune;
 mod recover;
+mod report;
 mod restore;
 mod restore_rows;
 mod serve;
