@@ -29,6 +29,10 @@ pub enum Action {
     Drill,
     /// A runbook run in earnest.
     Failover,
+    /// A condition of the configuration came true, or can no longer be judged.
+    Alert,
+    /// People called about an outage or a recovery.
+    Escalation,
 }
 
 impl fmt::Display for Action {
@@ -40,6 +44,8 @@ impl fmt::Display for Action {
             Self::Quiesce => "quiesce",
             Self::Drill => "drill",
             Self::Failover => "failover",
+            Self::Alert => "alert",
+            Self::Escalation => "escalation",
         })
     }
 }
@@ -126,6 +132,15 @@ pub struct Event {
     pub took: Option<Duration>,
     /// Bytes that it added to the stores.
     pub bytes: Option<u64>,
+    /// The message's own name: one that was perhaps delivered is delivered again under the same.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Which of several of its kind it is about: an alert, a level of escalation.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// How much somebody has to care, where it does not follow from the action and the phase.
+    #[serde(default)]
+    pub told_severity: Option<Severity>,
 }
 
 impl Event {
@@ -143,6 +158,9 @@ impl Event {
             help: None,
             took: None,
             bytes: None,
+            id: None,
+            name: None,
+            told_severity: None,
         }
     }
 
@@ -188,6 +206,27 @@ impl Event {
         self
     }
 
+    /// Under this name of its own.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// About this one of its kind.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// As bad as this, whatever its action and phase say.
+    #[must_use]
+    pub fn with_severity(mut self, severity: Severity) -> Self {
+        self.told_severity = Some(severity);
+        self
+    }
+
     /// How much somebody has to care. Services that were stopped for a backup and could not be started again are down
     /// right now; whatever else fails leaves what was there before.
     ///
@@ -199,6 +238,9 @@ impl Event {
     /// ```
     #[must_use]
     pub fn severity(&self) -> Severity {
+        if let Some(told) = self.told_severity {
+            return told;
+        }
         match (self.phase, self.action) {
             // Sites are being switched: nobody should learn of it afterwards.
             (Phase::Started | Phase::Succeeded, Action::Failover) => Severity::High,

@@ -15,10 +15,12 @@
 //! # }
 //! ```
 
+mod acknowledge;
 mod guard;
 mod limits;
 mod pages;
 mod server;
 
+pub use acknowledge::acknowledge_routes;
 pub use pages::{Health, routes};
 pub use server::{Server, ServerConfig};

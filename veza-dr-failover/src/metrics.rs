@@ -14,6 +14,7 @@ mod actions;
 mod collector;
 mod exposition;
 mod families;
+mod recovery;
 
 pub use collector::Metrics;
 pub use exposition::{Format, encode};

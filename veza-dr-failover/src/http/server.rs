@@ -22,19 +22,29 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Whoever asks must send `Authorization: Bearer <token>`. Needed unless the address is this machine's own.
     pub token: Option<SecretString>,
+    /// Links that acknowledge calls are served without it: each carries a signature of its own.
+    pub signed_links: bool,
 }
 
 impl ServerConfig {
     /// Listens here, for everybody on this machine.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, token: None }
+        Self { listen, token: None, signed_links: false }
     }
 
     /// Admits only who sends this token.
     #[must_use]
     pub fn with_token(mut self, token: SecretString) -> Self {
         self.token = Some(token);
+        self
+    }
+
+    /// Lets links that acknowledge calls through to [`acknowledge_routes`](super::acknowledge_routes), which check their
+    /// signature.
+    #[must_use]
+    pub fn with_signed_links(mut self) -> Self {
+        self.signed_links = true;
         self
     }
 }
@@ -73,7 +83,7 @@ impl Server {
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let at = listener.local_addr().map_err(failed)?;
         // Last, so that it lies around everything: also what no route answers, and what a route answers with 405.
-        let router = router.layer(from_fn_with_state(Guard::new(config.token.as_ref()), guard));
+        let router = router.layer(from_fn_with_state(Guard::new(config.token.as_ref(), config.signed_links), guard));
         Ok(Self { listener, at, router })
     }
 

@@ -7,8 +7,12 @@ use chrono::{DateTime, Utc};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 use veza_dr_core::{Clock, Cx, Event, EventSink, Result, SystemClock, status::Status};
 
-use super::{actions::Told, families};
-use crate::notify::{Delivery, DeliveryRecord};
+use super::{actions::Told, families, recovery::RecoveryKnown};
+use crate::{
+    alarm::AlarmView,
+    measure::{Availability, Forecast, Objectives, RecoveryRecord},
+    notify::{Delivery, DeliveryRecord},
+};
 
 /// What is known of protection, ready to be scraped. Cheap to clone; clones share it.
 ///
@@ -25,6 +29,7 @@ pub(super) struct Known {
     pub(super) started_at: DateTime<Utc>,
     pub(super) status: Option<Status>,
     pub(super) told: Told,
+    pub(super) recovery: RecoveryKnown,
 }
 
 impl Metrics {
@@ -37,7 +42,8 @@ impl Metrics {
     /// Nothing is known yet; ages are counted by this clock.
     #[must_use]
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        let known = Known { started_at: clock.now(), status: None, told: Told::default() };
+        let known =
+            Known { started_at: clock.now(), status: None, told: Told::default(), recovery: RecoveryKnown::default() };
         Self { clock, known: Arc::new(Mutex::new(known)) }
     }
 
@@ -50,6 +56,23 @@ impl Metrics {
     #[must_use]
     pub fn status(&self) -> Option<Status> {
         self.lock().status.clone()
+    }
+
+    /// Replaces what is known of past recoveries and drills, of the objectives, and of how long the next will take.
+    pub fn update_recoveries(
+        &self,
+        past: Vec<RecoveryRecord>,
+        objectives: Vec<(String, Objectives)>,
+        forecasts: Vec<(String, Forecast)>,
+    ) {
+        let mut known = self.lock();
+        (known.recovery.past, known.recovery.objectives, known.recovery.forecasts) = (past, objectives, forecasts);
+    }
+
+    /// Replaces what is known of alarms, and of the service as probes see it in a window.
+    pub fn update_alarms(&self, alarms: AlarmView, service: Option<(Availability, Option<bool>)>) {
+        let mut known = self.lock();
+        (known.recovery.alarms, known.recovery.service) = (Some(alarms), service);
     }
 
     /// Adds the metrics to a registry of the embedding program. Their names begin with the registry's own prefix.

@@ -12,26 +12,26 @@ use veza_dr_core::status::{ComponentStatus, Protection, StoreStatus};
 
 use super::collector::Known;
 
-type Labels = Vec<(&'static str, String)>;
-type Samples = Vec<(Labels, f64)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
+pub(super) type Samples = Vec<(Labels, f64)>;
 
 /// A time as Prometheus has it.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a float's 53 bits for 285,000 years")]
-fn seconds(at: DateTime<Utc>) -> f64 {
+pub(super) fn seconds(at: DateTime<Utc>) -> f64 {
     at.timestamp_millis() as f64 / 1000.0
 }
 
 #[expect(clippy::cast_precision_loss, reason = "samples are floats; beyond 2^53 a byte no longer counts")]
-fn number(n: u64) -> f64 {
+pub(super) fn number(n: u64) -> f64 {
     n as f64
 }
 
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     encoder: DescriptorEncoder<'a>,
 }
 
 impl Writer<'_> {
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, samples: Samples) -> fmt::Result {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, samples: Samples) -> fmt::Result {
         if samples.is_empty() {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl Writer<'_> {
 }
 
 /// Labels without those that are empty: an absent label and an empty one are the same to Prometheus.
-fn labels(given: &[(&'static str, &str)]) -> Labels {
+pub(super) fn labels(given: &[(&'static str, &str)]) -> Labels {
     given.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (*k, (*v).to_owned())).collect()
 }
 
@@ -67,6 +67,9 @@ pub(super) fn encode(known: &Known, now: DateTime<Utc>, encoder: DescriptorEncod
     w.gauge("start_timestamp", "When the process began, since 1970.", Some(Unit::Seconds), started)?;
     components(&mut w, known, now)?;
     stores(&mut w, known, now)?;
+    super::recovery::recoveries(&mut w, &known.recovery)?;
+    super::recovery::service(&mut w, &known.recovery)?;
+    super::recovery::alarms(&mut w, &known.recovery, now)?;
     actions(&mut w, known)
 }
 

@@ -71,7 +71,7 @@ impl Filter {
     }
 }
 
-type Key = (Option<ComponentName>, Action, Option<String>);
+type Key = (Option<ComponentName>, Action, Option<String>, Option<String>);
 
 /// A filter that remembers what it let through.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(super) struct Sieve {
 }
 
 fn key(event: &Event) -> Key {
-    (event.component.clone(), event.action, event.store.clone())
+    (event.component.clone(), event.action, event.store.clone(), event.name.clone())
 }
 
 impl Sieve {
@@ -107,7 +107,10 @@ impl Sieve {
                 // A success of the whole ends the failures of its stores too.
                 let before = self.told.len();
                 self.told.retain(|k, _| {
-                    !(k.0 == key.0 && k.1 == key.1 && (event.store.is_none() || k.2 == event.store || k.2.is_none()))
+                    !(k.0 == key.0
+                        && k.1 == key.1
+                        && k.3 == key.3
+                        && (event.store.is_none() || k.2 == event.store || k.2.is_none()))
                 });
                 wanted || (f.recovery && self.told.len() < before)
             }

@@ -1,9 +1,8 @@
 //! Proof that a webhook comes from who holds the key, and when: HMAC-SHA-256 over time and body.
 
-use sha2::{Digest, Sha256};
 use veza_dr_core::{ExposeSecret, SecretString};
 
-const BLOCK: usize = 64;
+use crate::hmac::hmac_sha256;
 
 /// HMAC-SHA-256 (RFC 2104) of `message`, in hexadecimal.
 ///
@@ -13,15 +12,7 @@ const BLOCK: usize = 64;
 /// ```
 #[must_use]
 pub fn sign(key: &SecretString, message: &[u8]) -> String {
-    let key = key.expose_secret().as_bytes();
-    let mut block = [0u8; BLOCK];
-    if key.len() > BLOCK {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    let inner = Sha256::new().chain_update(block.map(|b| b ^ 0x36)).chain_update(message).finalize();
-    hex::encode(Sha256::new().chain_update(block.map(|b| b ^ 0x5c)).chain_update(inner).finalize())
+    hmac_sha256(key.expose_secret().as_bytes(), message)
 }
 
 #[cfg(test)]

@@ -21,9 +21,15 @@ pub fn subject(event: &Event) -> String {
         Action::Quiesce => "stopping and starting services",
         Action::Drill => "drill",
         Action::Failover => "failover",
+        Action::Alert => "alert",
+        Action::Escalation => "escalation",
         _ => "work",
     };
     let did = match event.phase {
+        Phase::Failed if event.action == Action::Alert => "is firing",
+        Phase::Succeeded if matches!(event.action, Action::Alert | Action::Escalation) => "is resolved",
+        Phase::Missed if event.action == Action::Alert => "cannot be judged",
+        Phase::Failed if event.action == Action::Escalation => "calls you",
         Phase::Started => "started",
         Phase::Succeeded => "succeeded",
         Phase::Retrying => "failed and will be tried again",
@@ -32,6 +38,9 @@ pub fn subject(event: &Event) -> String {
         _ => "changed",
     };
     let mut text = format!("[{}] {what}", event.severity());
+    if let Some(name) = &event.name {
+        text.push_str(&format!(" {name}"));
+    }
     if let Some(component) = &event.component {
         text.push_str(&format!(" of {component}"));
     }
@@ -54,6 +63,7 @@ pub fn body(event: &Event) -> String {
         }
     };
     line("what to do", event.help.clone());
+    line("message", event.id.clone());
     line("component", event.component.as_ref().map(ToString::to_string));
     line("store", event.store.clone());
     line("backup", event.backup.as_ref().map(ToString::to_string));
@@ -70,6 +80,8 @@ pub fn event_json(event: &Event) -> Value {
         "severity": event.severity(),
         "action": event.action,
         "phase": event.phase,
+        "id": event.id,
+        "name": event.name,
         "component": event.component,
         "store": event.store,
         "backup": event.backup,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
@@ -13,8 +13,8 @@ use veza_dr_core::{
 };
 
 use super::{
-    Actions, Approver, Bound, Ending, Mode, NobodyApproves, NobodyWatches, Record, Rule, RunOptions, RunReport,
-    Watcher, copies::Copies, journal::Journal, live::Live, read_journal, state::State,
+    Actions, Approver, Bound, Ending, Journals, Mode, NobodyApproves, NobodyWatches, Record, Rule, RunOptions,
+    RunReport, Watcher, copies::Copies, journal::Journal, live::Live, read_journal, state::State,
 };
 
 /// The lease that a run holds.
@@ -39,7 +39,7 @@ const LEASE: &str = "failover";
 /// ```
 #[derive(Debug, Clone)]
 pub struct Engine {
-    pub(super) folder: PathBuf,
+    pub(super) journals: Journals,
     pub(super) store: Arc<dyn BackupStore>,
     pub(super) actions: Arc<dyn Actions>,
     pub(super) who: String,
@@ -61,7 +61,7 @@ impl Engine {
         who: impl Into<String>,
     ) -> Self {
         Self {
-            folder: state_dir.into().join("failover"),
+            journals: Journals::new(state_dir),
             store,
             actions,
             who: who.into(),
@@ -254,7 +254,7 @@ impl Engine {
     /// # Errors
     /// When the request cannot be left in the state folder.
     pub fn request_ungraceful(&self, run: &str) -> Result<()> {
-        let path = self.folder.join(format!("{run}.ungraceful"));
+        let path = self.journals.folder().join(format!("{run}.ungraceful"));
         std::fs::write(&path, &self.who).map_err(|e| {
             Error::new(ErrorKind::Unavailable, format!("{} cannot be written", path.display())).with_source(e)
         })
@@ -281,22 +281,7 @@ impl Engine {
     /// # Errors
     /// When the state folder cannot be read; that there is none yet is no error.
     pub fn runs(&self) -> Result<Vec<String>> {
-        let cannot =
-            |e| Error::new(ErrorKind::Unavailable, format!("{} cannot be read", self.folder.display())).with_source(e);
-        let entries = match std::fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(cannot(e)),
-        };
-        let mut runs = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(cannot)?.file_name();
-            if let Some(run) = name.to_str().and_then(|n| n.strip_suffix(".journal")) {
-                runs.push(run.to_owned());
-            }
-        }
-        runs.sort();
-        Ok(runs)
+        self.journals.runs()
     }
 
     /// The newest run that has not ended.
@@ -319,9 +304,13 @@ impl Engine {
     /// The journal of a run.
     #[must_use]
     pub fn path(&self, run: &str) -> PathBuf {
-        // A name that climbs is nobody's run.
-        let name = Path::new(run).file_name().map_or_else(|| run.into(), |n| n.to_string_lossy());
-        self.folder.join(format!("{name}.journal"))
+        self.journals.path(run)
+    }
+
+    /// The journals, to be read.
+    #[must_use]
+    pub fn journals(&self) -> &Journals {
+        &self.journals
     }
 
     fn live<'a>(&'a self, bound: &'a Bound, journal: Journal, state: State, run: &str) -> Result<Live<'a>> {

@@ -47,13 +47,17 @@ pub fn predictions(engine: &Engine, plan: &str) -> Result<BTreeMap<String, Predi
             }
         }
     }
-    Ok(seen.into_iter().filter_map(|(step, took)| Some((step, of(took)?))).collect())
+    Ok(seen.into_iter().filter_map(|(step, took)| Some((step, Prediction::of(took)?))).collect())
 }
 
-fn of(mut took: Vec<Duration>) -> Option<Prediction> {
-    took.sort();
-    let rank = |percent: usize| took.get((took.len() * percent).div_ceil(100).saturating_sub(1)).copied();
-    Some(Prediction { p50: rank(50)?, p95: rank(95)?, samples: took.len() })
+impl Prediction {
+    /// From what was seen; `None` when nothing was.
+    #[must_use]
+    pub fn of(mut took: Vec<Duration>) -> Option<Self> {
+        took.sort();
+        let rank = |percent: usize| took.get((took.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+        Some(Self { p50: rank(50)?, p95: rank(95)?, samples: took.len() })
+    }
 }
 
 #[cfg(test)]
@@ -63,9 +67,9 @@ mod tests {
     #[test]
     fn ranks_are_those_of_what_was_seen() {
         let took = (1..=20).map(Duration::from_secs).collect();
-        let found = of(took).unwrap();
+        let found = Prediction::of(took).unwrap();
         assert_eq!((found.p50.as_secs(), found.p95.as_secs(), found.samples), (10, 19, 20));
-        assert_eq!(of(Vec::new()), None);
-        assert_eq!(of(vec![Duration::from_secs(7)]).unwrap().p95.as_secs(), 7);
+        assert_eq!(Prediction::of(Vec::new()), None);
+        assert_eq!(Prediction::of(vec![Duration::from_secs(7)]).unwrap().p95.as_secs(), 7);
     }
 }

@@ -321,7 +321,7 @@ impl Live<'_> {
             let state = self.state();
             (state.run.clone(), state.mode)
         };
-        let path = self.engine.folder.join(format!("{run}.ungraceful"));
+        let path = self.engine.journals.folder().join(format!("{run}.ungraceful"));
         let Ok(who) = std::fs::read_to_string(&path) else { return Ok(()) };
         if mode != Mode::Ungraceful {
             self.record(Record::ModeChanged { mode: Mode::Ungraceful, who })?;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Ending, Mode, Rule, StepStatus, state::State};
 
 /// How a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunStatus {
@@ -72,6 +72,8 @@ pub struct RunReport {
     pub run: String,
     /// The plan's name.
     pub plan: String,
+    /// The scenario that the plan is for.
+    pub scenario: Option<String>,
     /// The plan's hash.
     pub plan_sha: String,
     /// Who began it.
@@ -158,6 +160,7 @@ impl RunReport {
         Self {
             run: state.run.clone(),
             plan: state.plan.name.clone(),
+            scenario: state.plan.scenario.clone(),
             plan_sha: state.plan_sha.clone(),
             who: state.who.clone(),
             epoch: state.epoch,
