@@ -263,6 +263,12 @@ pub(crate) struct Status {
     /// Only this component
     #[arg(value_name = "COMPONENT")]
     pub(crate) component: Option<ComponentName>,
+    /// Say that somebody takes care of an incident or an alert: nobody else is called for a while
+    #[arg(long, value_name = "ID", conflicts_with = "component")]
+    pub(crate) acknowledge: Option<String>,
+    /// In whose name [default: the user's]
+    #[arg(long, value_name = "NAME", requires = "acknowledge")]
+    pub(crate) by: Option<String>,
 }
 
 #[derive(Debug, Args)]

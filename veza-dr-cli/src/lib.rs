@@ -21,11 +21,13 @@ mod render;
 mod secrets;
 mod signals;
 mod wiring;
+mod wiring_alarms;
 mod wiring_assess;
 mod wiring_dns;
 mod wiring_failover;
 #[cfg(feature = "files")]
 mod wiring_files;
+mod wiring_forecast;
 mod wiring_notify;
 #[cfg(feature = "postgres")]
 mod wiring_postgres;

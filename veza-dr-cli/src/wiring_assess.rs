@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use veza_dr_backup::status::StatusReader;
@@ -68,7 +69,8 @@ impl Wiring {
             plan = plan.with_site(self.site_unit(cx, name, args).await?);
         }
         let network = config.network.iter().enumerate();
-        let network = network.map(|(at, probe)| self.network_probe(at, probe, args)).collect::<Result<Vec<_>>>()?;
+        let network =
+            network.map(|(at, probe)| self.network_probe(at, probe, args.deadline)).collect::<Result<Vec<_>>>()?;
         let disks = config.disks.iter().enumerate();
         let disks = disks.map(|(at, disk)| self.disk_probe(at, disk, args)).collect::<Result<Vec<_>>>()?;
         let mut backups: Vec<Arc<dyn ServiceProbe>> = Vec::new();
@@ -104,7 +106,12 @@ impl Wiring {
         Ok(unit)
     }
 
-    fn network_probe(&self, at: usize, probe: &NetworkSettings, args: &args::Assess) -> Result<Arc<dyn ServiceProbe>> {
+    pub(crate) fn network_probe(
+        &self,
+        at: usize,
+        probe: &NetworkSettings,
+        patience: Duration,
+    ) -> Result<Arc<dyn ServiceProbe>> {
         let path = |key: &str| format!("network[{at}].{key}");
         Ok(match probe {
             NetworkSettings::Dns(dns) => {
@@ -114,15 +121,15 @@ impl Wiring {
                     servers.push(server_address(&text).map_err(|e| self.at(&path("dns.servers"), e))?);
                 }
                 let name = self.text(&path("dns.name"), &dns.name)?;
-                Arc::new(DnsProbe::new(name).by(servers).with_patience(args.deadline))
+                Arc::new(DnsProbe::new(name).by(servers).with_patience(patience))
             }
             NetworkSettings::Icmp(icmp) => {
                 let host = self.text(&path("icmp.host"), &icmp.host)?;
-                Arc::new(IcmpProbe::new(host).with_patience(args.deadline))
+                Arc::new(IcmpProbe::new(host).with_patience(patience))
             }
             NetworkSettings::Tcp(tcp) => {
                 let host = self.text(&path("tcp.host"), &tcp.host)?;
-                Arc::new(TcpProbe::new(host, tcp.port).with_patience(args.deadline))
+                Arc::new(TcpProbe::new(host, tcp.port).with_patience(patience))
             }
         })
     }

@@ -36,7 +36,7 @@ impl Wiring {
         who: String,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Runbooks> {
-        let store = self.failover_store(cx, only).await?;
+        let store = self.failover_store(cx, only, Access::Write).await?;
         let mut present = BTreeSet::new();
         let mut catalogue = Catalogue::new().with_store(store.store().clone());
         let names = match &self.loaded.config.dns {
@@ -91,7 +91,7 @@ impl Wiring {
         if file.exists() { Plan::from_file(&file).map(Some) } else { Ok(None) }
     }
 
-    async fn failover_store(&self, cx: &Cx, only: Option<&str>) -> Result<Repository> {
+    pub(crate) async fn failover_store(&self, cx: &Cx, only: Option<&str>, access: Access) -> Result<Repository> {
         let stores = &self.loaded.config.stores;
         let named = only.or(self.loaded.config.failover.store.as_deref());
         let first = || stores.iter().find(|(_, s)| matches!(s.place, StorePlace::S3(_))).or(stores.iter().next());
@@ -100,7 +100,7 @@ impl Wiring {
             Error::new(ErrorKind::Config, text)
                 .with_help("add one: stores: { local: { directory: { path: /opt/backups } } }")
         })?;
-        self.repository(cx, name, Access::Write).await
+        self.repository(cx, name, access).await
     }
 }
 

@@ -78,7 +78,7 @@ impl Wiring {
         }
     }
 
-    async fn channel(&self, cx: &Cx, name: &str, channel: &Channel) -> Result<Arc<dyn EventSink>> {
+    pub(crate) async fn channel(&self, cx: &Cx, name: &str, channel: &Channel) -> Result<Arc<dyn EventSink>> {
         let at = |key: &str| format!("notify.{name}.{key}");
         Ok(match channel {
             Channel::Webhook(s) => {
@@ -94,7 +94,7 @@ impl Wiring {
                 let given = Given { text: s.url.as_ref(), file: s.url_file.as_ref(), command: None };
                 Arc::new(Slack::new(self.hook(cx, &at("slack.url"), given).await?)?)
             }
-            Channel::Smtp(s) => Arc::new(self.smtp(cx, &at("smtp"), s).await?),
+            Channel::Smtp(s) => Arc::new(self.smtp(cx, &at("smtp"), s, None).await?),
             Channel::Command(words) => {
                 let path = at("command");
                 let words = words.iter().map(|w| self.text(&path, w)).collect::<Result<Vec<_>>>()?;
@@ -103,9 +103,13 @@ impl Wiring {
         })
     }
 
-    async fn smtp(&self, cx: &Cx, path: &str, s: &SmtpSettings) -> Result<Smtp> {
+    /// Mail to the receivers of the settings, or to this one instead.
+    pub(crate) async fn smtp(&self, cx: &Cx, path: &str, s: &SmtpSettings, only: Option<String>) -> Result<Smtp> {
         let at = |key: &str| format!("{path}.{key}");
-        let to = s.to.iter().map(|t| self.text(&at("to"), t)).collect::<Result<Vec<_>>>()?;
+        let to = match only {
+            Some(one) => vec![one],
+            None => s.to.iter().map(|t| self.text(&at("to"), t)).collect::<Result<Vec<_>>>()?,
+        };
         let mut config = SmtpConfig::new(self.text(&at("host"), &s.host)?, self.text(&at("from"), &s.from)?, to);
         config.port = s.port;
         config.tls = match s.tls {

@@ -226,3 +226,33 @@ sites:
     ];
     assert_eq!((places.len(), expected.iter().all(|e| places.contains(e))), (4, true), "{told:?}");
 }
+
+#[test]
+fn conditions_levels_and_probes_are_checked_with_their_places() {
+    let text = "\
+notify: { chat: { command: [logger] } }
+alerts:
+  - { name: A, condition: recovery_time > 10%, severity: critical }
+  - { name: A, condition: data_loss > 0, severity: high, channels: [chatt] }
+availability: { every: 1ms, probes: [ { http: { url: \"ftp://x/\" } } ] }
+escalation:
+  contacts: { ann: { mail: a@b.c, channels: [chat] } }
+  levels:
+    - { name: one, contacts: [anne] }
+";
+    let told = problems(text).join("\n");
+    for (place, says) in [
+        ("veza-dr.yml:3:26: alerts[0].condition", "recovery_time counts seconds, 10% counts percent"),
+        ("alerts[1].name", "another alert is called `A`"),
+        ("alerts[1].channels[0]", "there is no channel `chatt` under `notify`; did you mean `chat`?"),
+        ("availability.every", "is not between 50ms and 10s"),
+        ("availability.probes[0].http.url", "http://host:port/path"),
+        ("escalation.contacts.ann.mail", "none of the channels sends mail"),
+        ("escalation.levels[0]", "never begins"),
+        ("escalation.levels[0].contacts[0]", "did you mean `ann`?"),
+    ] {
+        assert!(told.lines().any(|l| l.contains(place) && l.contains(says)), "{place}: {says}\n{told}");
+    }
+    let told = problems("alerts: [ { name: A, condition: recovery_time > , severity: critical } ]").join("\n");
+    assert!(told.contains("letter 16: expected a number"), "{told}");
+}

@@ -2,7 +2,7 @@
 
 #![cfg(all(feature = "postgres", feature = "redis", feature = "files", feature = "s3"))]
 
-use veza_dr_cli::config::{Comparison, Config, MetricUnit, parse};
+use veza_dr_cli::config::{Config, MetricUnit, parse};
 use veza_dr_core::Severity;
 use veza_dr_core::manifest::Codec;
 
@@ -49,17 +49,14 @@ fn the_metrics_and_alerts_blocks_mean_what_the_guide_says() {
             ("service_availability", MetricUnit::Percentage)
         ]
     );
-    let alerts: Vec<(&str, Comparison, f64, Severity)> = config
-        .alerts
-        .iter()
-        .map(|a| (a.condition.metric.as_str(), a.condition.comparison, a.condition.threshold, a.severity))
-        .collect();
+    let alerts: Vec<(&str, String, Severity)> =
+        config.alerts.iter().map(|a| (a.name.as_str(), a.condition.expression().to_string(), a.severity)).collect();
     assert_eq!(
         alerts,
         [
-            ("recovery_time", Comparison::Above, 3600.0, Severity::Critical),
-            ("data_loss", Comparison::Above, 0.0, Severity::High),
-            ("service_availability", Comparison::Below, 99.9, Severity::Critical)
+            ("RecoveryTimeExceeded", "recovery_time > 3600".to_owned(), Severity::Critical),
+            ("DataLossDetected", "data_loss > 0".to_owned(), Severity::High),
+            ("ServiceUnavailable", "service_availability < 99.9".to_owned(), Severity::Critical)
         ]
     );
 }

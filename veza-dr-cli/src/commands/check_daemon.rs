@@ -18,6 +18,14 @@ pub(crate) async fn check_daemon(session: &Session, wiring: &Wiring) -> Vec<Chec
         }
         checks.push(Checked { what: "channel", name, kind: "notify", location: None, report });
     }
+    let mut report = Report::default();
+    for text in wiring.contradictions() {
+        report.push("objectives", Outcome::Warning, text, Duration::ZERO);
+    }
+    if !report.steps.is_empty() {
+        let name = "alerts and levels".to_owned();
+        checks.push(Checked { what: "alarms", name, kind: "recovery", location: None, report });
+    }
     if !wiring.loaded.config.backup.values().any(|p| p.quiesce.is_some()) {
         return checks;
     }

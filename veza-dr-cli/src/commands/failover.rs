@@ -9,6 +9,7 @@ use veza_dr_failover::runbook::{
 
 use super::{
     Session,
+    failover_watch::{Watch, held_to},
     report::write_report,
     session::{Go, not_confirmed},
 };
@@ -79,8 +80,23 @@ async fn run(session: &Session, which: &WhichPlan, decisions: &Decisions) -> Res
             return Ok(Exit::NotConfirmed);
         }
     }
-    let report = books.engine.start(&session.cx, &bound, options(decisions)).await?;
-    Ok(told(session, &report, None))
+    let watch = Watch::begin(session).await;
+    let mut options = options(decisions);
+    // What probes saw is known to the second.
+    options.outage_began = options.outage_began.or_else(|| watch.as_ref()?.outage_began());
+    let ran = books.engine.start(&session.cx, &bound, options).await;
+    finish(session, watch, ran).await
+}
+
+/// Ends the watch over a run, whatever became of it, and tells how it stands.
+async fn finish(session: &Session, watch: Option<Watch>, ran: Result<RunReport>) -> Result<Exit> {
+    let run = ran.as_ref().map(|r| r.run.clone()).unwrap_or_default();
+    let record = match watch {
+        Some(watch) => watch.end(session, &run).await,
+        None => None,
+    };
+    let report = ran?;
+    Ok(held_to(told(session, &report, None), &report, record.as_ref()))
 }
 
 async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
@@ -94,8 +110,9 @@ async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
     };
     if args.abandon {
         let why = args.decisions.reason.as_deref().unwrap_or_default();
-        let report = engine.abandon(&session.cx, &run, why).await?;
-        return Ok(told(session, &report, None));
+        let watch = Watch::begin(session).await;
+        let ran = engine.abandon(&session.cx, &run, why).await;
+        return finish(session, watch, ran).await;
     }
     // A run that is under way in another process is told, not taken over.
     if args.decisions.ungraceful
@@ -110,12 +127,13 @@ async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
     for (step, took_place) in &args.took_place {
         options = options.with_settled(step, *took_place);
     }
-    let report = if args.rollback {
-        engine.rollback(&session.cx, &run, options).await?
+    let watch = Watch::begin(session).await;
+    let ran = if args.rollback {
+        engine.rollback(&session.cx, &run, options).await
     } else {
-        engine.resume(&session.cx, &run, options).await?
+        engine.resume(&session.cx, &run, options).await
     };
-    Ok(told(session, &report, None))
+    finish(session, watch, ran).await
 }
 
 async fn status(session: &Session, args: &RunStatusArgs) -> Result<Exit> {

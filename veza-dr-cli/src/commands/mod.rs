@@ -8,6 +8,7 @@ mod check_daemon;
 mod check_store;
 mod dns;
 mod failover;
+mod failover_watch;
 mod init;
 mod list;
 mod meta;
@@ -17,10 +18,12 @@ mod report;
 mod restore;
 mod restore_rows;
 mod serve;
+mod serve_alarms;
 mod serve_parts;
 mod session;
 mod show;
 mod status;
+mod status_readiness;
 mod validate;
 mod verify;
 #[cfg(feature = "postgres")]
@@ -43,6 +46,7 @@ pub(crate) use serve::serve;
 pub(crate) use session::Session;
 pub(crate) use show::show;
 pub(crate) use status::status;
+pub(crate) use status_readiness::{Readiness, ScenarioReady};
 pub(crate) use validate::validate;
 pub(crate) use verify::{Verified, verify};
 #[cfg(feature = "postgres")]

@@ -7,13 +7,14 @@ use veza_dr_core::{
     Action, Clock, Cx, Error, ErrorKind, Event, EventSink, ExposeSecret, Phase, Result, Sinks, SystemClock,
 };
 use veza_dr_failover::{
-    http::{Server, ServerConfig, routes},
+    http::{Server, ServerConfig, acknowledge_routes, routes},
     metrics::Metrics,
     notify::{DeliveryRecord, EventLog, Queued},
 };
 
 use super::{
     Session,
+    serve_alarms::Alarms,
     serve_parts::{FromConfig, LogSink, Refresher, sd_notify},
 };
 use crate::{Exit, args::Serve, config::ServeSettings, secrets::Given, wiring::Wiring, wiring_quiesce::repair};
@@ -36,12 +37,29 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     let metrics = Metrics::new();
     let records: [Arc<dyn DeliveryRecord>; 2] = [log.clone(), Arc::new(metrics.clone())];
     let channels = wiring.channels(cx, &records).await?;
-    let server = Server::bind(server_config, routes(metrics.registry(), metrics.clone())).await?;
+    let alarms = Alarms::new(cx, &wiring, vec![Arc::new(LogSink), log.clone()]).await;
+    let mut pages = routes(metrics.registry(), metrics.clone());
+    let mut server_config = server_config;
+    if let Some((desk, key)) = alarms.as_ref().ok().and_then(Alarms::links) {
+        pages = pages.merge(acknowledge_routes(desk, key));
+        server_config = server_config.with_signed_links();
+    }
+    let server = Server::bind(server_config, pages).await?;
     let (refresher, trigger) = Refresher::new(wiring.clone(), metrics.clone());
-    let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(LogSink), log, Arc::new(metrics), Arc::new(trigger)];
+    let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(LogSink), log, Arc::new(metrics.clone()), Arc::new(trigger)];
     sinks.extend(channels.iter().map(|c| c.clone() as Arc<dyn EventSink>));
     let sinks = Arc::new(Sinks(sinks));
     put_right(cx, &quiescer, sinks.as_ref()).await?;
+    // Backups go on without alarms, and somebody hears of it.
+    let alarms = match alarms {
+        Ok(alarms) => Some(alarms),
+        Err(e) => {
+            let text = format!("no alarm can be raised: {}", e.chain());
+            let event = Event::new(SystemClock.now(), Action::Alert, Phase::Failed, text).named("AlarmsBroken");
+            tell(sinks.as_ref(), &event.with_help(e.help().unwrap_or("veza-dr check"))).await;
+            None
+        }
+    };
     let scheduler = scheduler(&wiring, &quiescer)?.with_events(sinks.clone());
     let handle = scheduler.handle();
     tracing::info!("listening on http://{}", server.address());
@@ -55,7 +73,12 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
         parts.cancel();
         ended
     };
-    let (served, (), scheduled) = tokio::join!(serving, refreshing, scheduling);
+    let alarming = async {
+        if let Some(alarms) = &alarms {
+            alarms.run(&parts, &metrics).await;
+        }
+    };
+    let (served, (), scheduled, ()) = tokio::join!(serving, refreshing, scheduling, alarming);
     sd_notify("STOPPING=1");
     end(&quiescer, &channels, sinks.as_ref()).await;
     scheduled?;

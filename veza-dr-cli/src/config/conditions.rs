@@ -1,76 +1,36 @@
-//! An alert's condition: a metric compared with a number.
+//! An alert's condition, as the file spells it.
 
-use std::{borrow::Cow, str::FromStr};
+use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use veza_dr_core::{Error, ErrorKind, Result};
+use veza_dr_core::{Error, Result};
+use veza_dr_failover::alerts::Expression;
 
-/// How a metric is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
-    /// `>`
-    Above,
-    /// `>=`
-    AtLeast,
-    /// `<`
-    Below,
-    /// `<=`
-    AtMost,
-    /// `==`
-    Equal,
-    /// `!=`
-    NotEqual,
-}
-
-/// A metric compared with a number.
+/// Metrics compared with numbers.
 ///
 /// ```
-/// use veza_dr_cli::config::{Comparison, Condition};
-/// let condition: Condition = "recovery_time > 3600".parse().unwrap();
-/// assert_eq!((condition.metric.as_str(), condition.comparison), ("recovery_time", Comparison::Above));
+/// use veza_dr_cli::config::Condition;
+/// let condition: Condition = "recovery_time > 1h and data_loss > 0".parse().unwrap();
+/// assert_eq!(condition.expression().metrics(), ["recovery_time", "data_loss"]);
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-#[non_exhaustive]
-pub struct Condition {
-    /// The metric's name.
-    pub metric: String,
-    /// How it is compared.
-    pub comparison: Comparison,
-    /// With what.
-    pub threshold: f64,
+pub struct Condition(Expression);
+
+impl Condition {
+    /// What it says.
+    #[must_use]
+    pub fn expression(&self) -> &Expression {
+        &self.0
+    }
 }
 
-const SIGNS: [(&str, Comparison); 6] = [
-    (">=", Comparison::AtLeast),
-    ("<=", Comparison::AtMost),
-    ("==", Comparison::Equal),
-    ("!=", Comparison::NotEqual),
-    (">", Comparison::Above),
-    ("<", Comparison::Below),
-];
-
-impl FromStr for Condition {
+impl std::str::FromStr for Condition {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || {
-            Error::new(ErrorKind::Config, format!("`{text}` is not a condition"))
-                .with_help("write a metric, one of > >= < <= == !=, and a number: recovery_time > 3600")
-        };
-        let found = SIGNS.iter().find_map(|(sign, comparison)| Some((text.split_once(sign)?, *comparison)));
-        let ((metric, number), comparison) = found.ok_or_else(bad)?;
-        let metric = metric.trim();
-        let fine = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if metric.is_empty() || !metric.chars().all(fine) {
-            return Err(bad());
-        }
-        let threshold: f64 = number.trim().parse().map_err(|_| bad())?;
-        if !threshold.is_finite() {
-            return Err(bad());
-        }
-        Ok(Self { metric: metric.to_owned(), comparison, threshold })
+        text.parse().map(Self)
     }
 }
 
@@ -92,23 +52,7 @@ impl JsonSchema for Condition {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "condition", "examples": ["recovery_time > 3600"] })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_sign_is_read_and_nonsense_refused() {
-        for (text, comparison) in
-            [("a>1", Comparison::Above), ("a >= 1.5", Comparison::AtLeast), ("a != 0", Comparison::NotEqual)]
-        {
-            assert_eq!(text.parse::<Condition>().unwrap().comparison, comparison);
-        }
-        for bad in ["", "a", "> 1", "a > b", "a b > 1", "a > inf", "a => 1"] {
-            assert!(bad.parse::<Condition>().is_err(), "{bad}");
-        }
+        let examples = ["recovery_time > 3600", "recovery_time > 1h and data_loss > 0", "service_availability < 99.9%"];
+        json_schema!({ "type": "string", "format": "condition", "examples": examples })
     }
 }

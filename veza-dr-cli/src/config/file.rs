@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Alert, BackupPolicy, CheckSettings, DiskSettings, DnsSettings, FailoverSettings, Metric, NetworkSettings,
-    Notification, Scenarios, ServeSettings, ServiceSettings, SiteSettings, Source, Store, Text,
+    Alert, AvailabilitySettings, BackupPolicy, CheckSettings, DiskSettings, DnsSettings, EscalationSettings,
+    FailoverSettings, Metric, NetworkSettings, Notification, Scenarios, ServeSettings, ServiceSettings, SiteSettings,
+    Source, Store, Text,
 };
 
 /// What `veza-dr.yml` holds.
@@ -62,6 +63,12 @@ pub struct Config {
     /// When to raise the alarm.
     #[serde(default)]
     pub alerts: Vec<Alert>,
+    /// What users see, looked at all the time by the daemon.
+    #[serde(default)]
+    pub availability: AvailabilitySettings,
+    /// Who is called about an outage or a recovery, and when.
+    #[serde(default)]
+    pub escalation: EscalationSettings,
     /// What must be true of a site before users are led to it: named checks. Those for the guide's services where it is
     /// left out.
     #[serde(default)]

@@ -12,8 +12,6 @@ use super::{
     tree::{Node, Place},
 };
 
-const METRICS: [&str; 3] = ["recovery_time", "data_loss", "service_availability"];
-
 pub(super) fn check(config: &Config, root: &Node) -> Vec<Problem> {
     let mut places = Vec::new();
     root.walk("", &mut |path, at, _| places.push((path.to_owned(), at)));
@@ -172,35 +170,6 @@ impl Meaning<'_> {
                         help,
                     );
                 }
-            }
-        }
-    }
-
-    fn monitoring(&mut self) {
-        let config = self.config;
-        let declared = config.metrics.iter().map(|m| m.name.as_str());
-        let known: Vec<&str> = METRICS.into_iter().chain(declared).collect();
-        for (at, alert) in config.alerts.iter().enumerate() {
-            let metric = alert.condition.metric.as_str();
-            if !known.contains(&metric) {
-                let help = match nearest(metric, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "declare it under `metrics`".to_owned(),
-                };
-                self.say(&format!("alerts[{at}].condition"), format!("there is no metric `{metric}`"), help);
-            }
-        }
-        let scenarios = &config.scenarios;
-        for (kind, scenario) in [
-            ("database", &scenarios.database),
-            ("backend", &scenarios.backend),
-            ("infrastructure", &scenarios.infrastructure),
-            ("security", &scenarios.security),
-        ] {
-            let needs = scenario.iter().flat_map(|s| s.needs.iter().flatten()).enumerate();
-            for (at, name) in needs.filter(|(_, name)| !config.sources.contains_key(*name)) {
-                let path = format!("scenarios.{kind}.needs[{at}]");
-                self.say(&path, format!("there is no source `{name}` under `sources`"), None);
             }
         }
     }

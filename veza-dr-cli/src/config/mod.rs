@@ -3,6 +3,7 @@
 mod backup;
 mod conditions;
 mod dns;
+mod escalation;
 mod expand;
 mod failover;
 mod feature;
@@ -12,6 +13,7 @@ mod load;
 mod meaning;
 mod meaning_daemon;
 mod meaning_dns;
+mod meaning_monitoring;
 mod meaning_services;
 mod meaning_sites;
 mod meaning_validation;
@@ -33,14 +35,19 @@ mod validation;
 mod values;
 
 pub use backup::{BackupPolicy, CompressionSetting, CompressionSettings};
-pub use conditions::{Comparison, Condition};
+pub use conditions::Condition;
 pub use dns::{DnsSettings, RecordSettings, RecordTypeName, Route53Settings, WeightedSettings};
+pub use escalation::{ContactSettings, EscalationSettings, LevelSettings};
 pub use failover::FailoverSettings;
 pub use feature::{Feature, switched_off};
 pub use file::Config;
 pub use generated_schema::json_schema;
 pub use load::{Loaded, SEARCHED, find, load, parse};
-pub use monitoring::{Alert, Metric, MetricUnit, ScenarioSettings, Scenarios};
+pub(crate) use meaning_monitoring::metrics;
+pub use monitoring::{
+    Alert, AvailabilitySettings, Metric, MetricUnit, MissingName, ScenarioSettings, Scenarios, UserHttpSettings,
+    UserProbeSettings,
+};
 pub use notify::{
     Channel, Notification, PhaseName, PingSettings, SlackSettings, SmtpSettings, SmtpTlsName, WebhookSettings,
 };

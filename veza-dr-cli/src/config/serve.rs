@@ -24,6 +24,10 @@ pub struct ServeSettings {
     /// A command, as a list of program and arguments, whose first line of output is the token.
     #[serde(default)]
     pub token_command: Option<Vec<Text>>,
+    /// The address of the page as people reach it, behind whatever proxy is in front: `https://dr.example.org`. Calls
+    /// then carry a link that acknowledges them.
+    #[serde(default)]
+    pub public_url: Option<Text>,
     /// How much later than its schedule a backup may be before /healthz and `status` call it late; 10m by default.
     #[serde(default)]
     pub grace: Option<Span>,

@@ -11,6 +11,7 @@ mod json;
 mod output;
 mod plain_progress;
 mod prune;
+mod readiness;
 mod status;
 mod validate;
 mod words;
@@ -28,6 +29,7 @@ pub(crate) use json::{backup_json, check_json, entry_json, manifest_json, steps_
 pub(crate) use output::{Output, Paint, SharedWriter};
 pub(crate) use plain_progress::PlainProgress;
 pub(crate) use prune::{prune_json, prune_text};
+pub(crate) use readiness::{acknowledged_text, readiness_json, readiness_text};
 pub(crate) use status::{status_json, status_text};
 pub(crate) use validate::{validate_json, validate_plan_json, validate_plan_text, validate_text};
 #[cfg(feature = "postgres")]
