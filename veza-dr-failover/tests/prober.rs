@@ -2,7 +2,11 @@
 //! what it costs.
 
 #![cfg(feature = "testing")]
-#![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "in a test a failure is what it is for, and figures are printed"
+)]
 
 use std::{
     sync::{

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use veza_dr_core::{Clock, Error, ErrorKind, Result, SystemClock, lease::Holder};
+use veza_dr_failover::measure::{Span, eta};
 use veza_dr_failover::runbook::{
     Attestation, Bound, Engine, Mode, NobodyWatches, RunOptions, RunReport, RunStatus, Watcher, predictions,
 };
@@ -156,7 +157,36 @@ async fn status(session: &Session, args: &RunStatusArgs) -> Result<Exit> {
             None
         }
     };
-    Ok(told(session, &report, holder.as_deref()))
+    let left = time_left(&books.engine, &report)?;
+    let json = || {
+        let mut document = run_json(&report, holder.as_deref());
+        document["left"] = serde_json::json!(left);
+        document
+    };
+    session.out.result(json, |paint| {
+        let text = run_text(&report, holder.as_deref(), paint);
+        match &left {
+            Some(left) => format!(
+                "{}\nUsers are probably served in {:.0} s (95 of 100 times within {:.0} s), of {} runs",
+                text.trim_end(),
+                left.p50_seconds,
+                left.p95_seconds,
+                left.samples
+            ),
+            None => text,
+        }
+    });
+    Ok(exit(&report))
+}
+
+/// For a run that is not over: how long until users are served, by the runs before it.
+fn time_left(engine: &Engine, report: &RunReport) -> Result<Option<Span>> {
+    let over = [RunStatus::Completed, RunStatus::CompletedWithSkips, RunStatus::RolledBack, RunStatus::Abandoned];
+    if over.contains(&report.status) {
+        return Ok(None);
+    }
+    let (report, plan) = engine.journals().read(&report.run)?;
+    Ok(eta(&plan, &report, &predictions(engine, &plan.name)?, SystemClock.now()))
 }
 
 fn one(engine: &Engine, args: &OneRun) -> Result<RunReport> {

@@ -56,7 +56,13 @@ impl Watch {
         let (watchman, probing) = wiring.watchman(desk)?;
         let watchman = Arc::new(watchman);
         let cx = Cx::background();
-        let task = tokio::spawn(watch(watchman.clone(), probing, cx.clone()));
+        let task = tokio::spawn(watch(
+            wiring.clone(),
+            session.store().map(str::to_owned),
+            watchman.clone(),
+            probing,
+            cx.clone(),
+        ));
         Ok(Self { wiring, watchman, cx, task })
     }
 
@@ -105,13 +111,23 @@ impl Watch {
     }
 }
 
-async fn watch(watchman: Arc<Watchman>, probing: Option<Probing>, cx: Cx) {
+async fn watch(wiring: Arc<Wiring>, store: Option<String>, watchman: Arc<Watchman>, probing: Option<Probing>, cx: Cx) {
+    // How long steps took before tells how long they will take now.
+    let past = async {
+        let read = async {
+            let history = wiring.history(&cx, store.as_deref()).await?;
+            watchman.keep_history(&cx, &history).await
+        };
+        if let Err(e) = read.await {
+            tracing::warn!(error = %e.chain(), "nothing is forecast: the history cannot be read");
+        }
+    };
     let probing = async {
         if let Some(probing) = &probing {
             probing.run(&cx).await;
         }
     };
-    tokio::join!(watchman.keep_looking(&cx, LOOK), watchman.desk().keep_delivering(&cx), probing);
+    tokio::join!(watchman.keep_looking(&cx, LOOK), watchman.desk().keep_delivering(&cx), probing, past);
 }
 
 /// A recovery that is done, but later or with more lost than it may be, has a number of its own.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::BoxFuture, stream};
 use veza_dr_core::{Action, Cx, Error, ErrorKind, Event, Phase, Result, Severity, retrying};
 
 use super::{
@@ -65,13 +65,11 @@ impl Desk {
         for one in &due {
             lanes.entry((one.route.to.as_deref(), &one.route.ways)).or_default().push(one);
         }
-        let lanes = lanes.into_values().map(|lane| async move {
-            for due in lane {
-                self.send(cx, due).await?;
-            }
-            Ok(())
-        });
-        let sent: Vec<Result<()>> = stream::iter(lanes).buffer_unordered(AT_A_TIME).collect().await;
+        let mut sends: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
+        for lane in lanes.into_values() {
+            sends.push(Box::pin(self.send_in_order(cx, lane)));
+        }
+        let sent: Vec<Result<()>> = stream::iter(sends).buffer_unordered(AT_A_TIME).collect().await;
         sent.into_iter().collect::<Result<()>>()?;
         self.change(|book, _| (Vec::new(), book.outbox.len()))
     }
@@ -137,6 +135,13 @@ impl Desk {
                 }
             }
         }
+    }
+
+    async fn send_in_order(&self, cx: &Cx, lane: Vec<&Due>) -> Result<()> {
+        for due in lane {
+            self.send(cx, due).await?;
+        }
+        Ok(())
     }
 
     async fn send(&self, cx: &Cx, due: &Due) -> Result<()> {

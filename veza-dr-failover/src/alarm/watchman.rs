@@ -13,9 +13,13 @@ use super::{AlarmView, Desk, Facts, Message};
 use crate::{
     alerts::Subject,
     measure::{
-        AvailabilityLog, ClockPoints, Recorder, RecoveryHistory, RecoveryKind, RecoveryRecord, Run, eta, predictions_of,
+        Availability, AvailabilityLog, ClockPoints, Recorder, RecoveryHistory, RecoveryKind, RecoveryRecord, Run, eta,
+        predictions_of,
     },
 };
+
+/// What was added up less long ago is not added up again.
+const FRESH: TimeDelta = TimeDelta::seconds(5);
 
 /// Puts facts together and has them judged. `serve` runs one all the time, `failover run` while it runs.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub struct Watchman {
     window: Duration,
     host: String,
     past: Mutex<Vec<RecoveryRecord>>,
+    seen: Mutex<Option<Availability>>,
     /// Runs whose journal cannot be read are told of once.
     complained: Mutex<BTreeMap<String, String>>,
 }
@@ -37,8 +42,8 @@ impl Watchman {
     pub fn new(desk: Arc<Desk>, recorder: Recorder, host: impl Into<String>) -> Self {
         let window = Duration::from_secs(30 * 86_400);
         let host = host.into();
-        let (past, complained) = (Mutex::default(), Mutex::default());
-        Self { desk, recorder, log: None, watched: false, window, host, past, complained }
+        let (past, seen, complained) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { desk, recorder, log: None, watched: false, window, host, past, seen, complained }
     }
 
     /// The service is looked at by this, and judged over this window.
@@ -84,12 +89,14 @@ impl Watchman {
         let mut facts = Facts::at(now);
         facts.strictest_rto = self.recorder.strictest_rto();
         facts.watched = self.watched;
-        if let Some(log) = &self.log {
-            let from = now - TimeDelta::from_std(self.window).unwrap_or(TimeDelta::MAX);
-            facts.service = Subject::service(Ok(&log.over(from, now)));
-            (facts.served, facts.outage) = (log.is_served(now), log.outage());
-        } else if self.watched {
-            facts.service = Subject::unseen();
+        // Of two processes only the one that looks may judge: what the other remembers is older.
+        match &self.log {
+            Some(log) if log.is_looking(now) => {
+                facts.service = Subject::service(Ok(&self.seen(log, now)));
+                (facts.served, facts.outage) = (log.is_served(now), log.outage());
+            }
+            _ if self.watched => facts.service = Subject::unseen(),
+            _ => {}
         }
         let mut ended: BTreeMap<(RecoveryKind, Option<String>), RecoveryRecord> = BTreeMap::new();
         let mut keep = |record: RecoveryRecord| {
@@ -103,9 +110,14 @@ impl Watchman {
         past.iter().filter(|r| r.kind == RecoveryKind::Drill && r.host == self.host).cloned().for_each(&mut keep);
         for run in self.recorder.runs()? {
             match self.recorder.read(&run, points(view, &run)) {
+                // A plan for no scenario, such as the way back, recovers from nothing.
+                Ok(Run::Ended(record)) if record.scenario.is_none() => {}
                 Ok(Run::Ended(record)) => keep(*record),
                 Ok(Run::Live(live)) => {
                     let (report, plan) = *live;
+                    if report.scenario.is_none() {
+                        continue;
+                    }
                     let objectives = self.recorder.objectives(report.scenario.as_deref());
                     let known = predictions_of(&past, &plan.name);
                     facts.left_seconds = eta(&plan, &report, &known, now).map(|left| left.p50_seconds);
@@ -119,6 +131,16 @@ impl Watchman {
         }
         facts.ended = ended.values().map(Subject::of_record).collect();
         Ok(facts)
+    }
+
+    /// What was seen in the window; adding thirty days up once a second would be a waste.
+    fn seen(&self, log: &AvailabilityLog, now: DateTime<Utc>) -> Availability {
+        let mut known = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = known.as_ref().filter(|seen| (TimeDelta::zero()..FRESH).contains(&(now - seen.to))) {
+            return seen.clone();
+        }
+        let from = now - TimeDelta::from_std(self.window).unwrap_or(TimeDelta::MAX);
+        known.insert(log.over(from, now)).clone()
     }
 
     /// Looks again and again until `cx` is cancelled.

@@ -91,12 +91,6 @@ impl<'a> Reader<'a> {
         refuse(self.text, at, &format!("expected {expected}"))
     }
 
-    fn next(&mut self) -> Option<Token<'a>> {
-        let (_, token) = self.tokens.get(self.at)?;
-        self.at += 1;
-        Some(*token)
-    }
-
     fn takes(&mut self, word: &str) -> bool {
         let is = matches!(self.tokens.get(self.at), Some((_, Token::Word(w))) if w.eq_ignore_ascii_case(word));
         self.at += usize::from(is);
@@ -129,10 +123,8 @@ impl<'a> Reader<'a> {
         if let Some((_, Token::Open)) = self.tokens.get(self.at) {
             self.at += 1;
             let read = self.any(depth + 1)?;
-            if !matches!(self.next(), Some(Token::Close)) {
-                self.at = self.at.saturating_sub(1);
-                return Err(self.bad("`)`"));
-            }
+            let Some((_, Token::Close)) = self.tokens.get(self.at) else { return Err(self.bad("`)`")) };
+            self.at += 1;
             return Ok(read);
         }
         let Some((_, Token::Word(metric))) = self.tokens.get(self.at).copied() else {

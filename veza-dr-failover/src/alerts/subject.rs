@@ -8,7 +8,7 @@ use veza_dr_core::Result;
 use super::Reading;
 use crate::{
     measure::{Availability, ClockPoints, RecoveryKind, RecoveryRecord},
-    runbook::RunReport,
+    runbook::{RunReport, RunStatus},
 };
 
 /// What is known of one recovery or drill, or of the service itself.
@@ -94,7 +94,14 @@ impl Subject {
             points: record.points,
             readings: BTreeMap::new(),
         };
-        subject.times(record.ended);
+        if record.points.t6.is_none() && matches!(record.status, RunStatus::Completed | RunStatus::CompletedWithSkips) {
+            // Every step is done: users may have been served at any time before.
+            for name in ["recovery_time", "rto_share", "recovery_time_from_decision", "recovery_time_from_start"] {
+                subject.readings.insert(name, Reading::Missing("no step tells when users were served".to_owned()));
+            }
+        } else {
+            subject.times(record.ended);
+        }
         let loss = &record.data_loss;
         subject.readings.insert(
             "data_loss",

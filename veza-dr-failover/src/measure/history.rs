@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::BoxFuture, stream};
 use veza_dr_core::{BackupStore, Condition, Cx, Error, ErrorKind, ObjectKey, Result};
 
 use super::RecoveryRecord;
@@ -133,11 +133,14 @@ impl RecoveryHistory {
     /// When the store cannot be listed, or `Cancelled`.
     pub async fn read_all(&self, cx: &Cx) -> Result<Catalogue> {
         let ids = self.list(cx).await?;
-        let mut reads = stream::iter(ids.into_iter().map(|id| async move {
-            let read = self.read(cx, &id).await;
-            (id, read)
-        }))
-        .buffered(AT_A_TIME);
+        let mut reads: Vec<BoxFuture<'_, (String, Result<RecoveryRecord>)>> = Vec::new();
+        for id in ids {
+            reads.push(Box::pin(async move {
+                let read = self.read(cx, &id).await;
+                (id, read)
+            }));
+        }
+        let mut reads = stream::iter(reads).buffered(AT_A_TIME);
         let mut all = Catalogue::default();
         while let Some((id, read)) = reads.next().await {
             match read {

@@ -40,6 +40,7 @@ struct Inner {
     open: Option<Bucket>,
     tracker: Tracker,
     vantage_points: Vec<String>,
+    last: Option<DateTime<Utc>>,
     /// A file that could not be written is complained of once.
     complained: bool,
 }
@@ -53,6 +54,7 @@ impl AvailabilityLog {
             open: None,
             tracker: Tracker::default(),
             vantage_points: Vec::new(),
+            last: None,
             complained: false,
         };
         Self { folder: None, keep, inner: Mutex::new(inner) }
@@ -113,6 +115,7 @@ impl AvailabilityLog {
         let every = u16::try_from(every.as_millis()).unwrap_or(u16::MAX);
         let mut inner = self.lock();
         inner.tracker.see(at, Class::of(outcomes));
+        inner.last = Some(at);
         let fits = |b: &Bucket| b.start() <= at && at < b.end() && b.every == every;
         if !inner.open.as_ref().is_some_and(fits) {
             self.finish(&mut inner);
@@ -171,6 +174,12 @@ impl AvailabilityLog {
             sum.add(&bucket);
         }
         Ok(sum.end(Vec::new()))
+    }
+
+    /// Whether this process looked within the last minute, be it that nobody could see anything.
+    #[must_use]
+    pub fn is_looking(&self, now: DateTime<Utc>) -> bool {
+        self.lock().last.is_some_and(|last| now - last <= TimeDelta::seconds(60))
     }
 
     /// The outage that goes on, if one does; `None` too while nothing is known yet: see [`Self::is_served`].

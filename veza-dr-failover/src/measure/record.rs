@@ -212,6 +212,8 @@ impl RecoveryRecord {
         let rto = self.rto_seconds?;
         match (self.points.t0, self.points.t6) {
             (Some(from), Some(to)) => Some(seconds(from, to) <= rto),
+            // Every step is done: users may have been served at any time before.
+            (_, None) if matches!(self.status, RunStatus::Completed | RunStatus::CompletedWithSkips) => None,
             (from, None) => {
                 // The outage lasted until the end at least.
                 let at_least = seconds(from.or(self.points.t3)?, self.ended);
@@ -278,7 +280,7 @@ pub(crate) mod tests {
         r.points.t6 = r.points.t6.map(|t| t + TimeDelta::minutes(2));
         assert_eq!(r.rto_met(), Some(false));
         // Never served: late once the objective has passed, and not known before.
-        r.points.t6 = None;
+        (r.points.t6, r.status) = (None, RunStatus::Abandoned);
         assert_eq!(r.rto_met(), None);
         r.ended += TimeDelta::minutes(10);
         assert_eq!(r.rto_met(), Some(false));

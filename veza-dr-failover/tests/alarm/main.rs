@@ -2,9 +2,16 @@
 //! every byte of its book; two processes at one book; channels that fail.
 
 #![cfg(feature = "testing")]
-#![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "in a test a failure is what it is for, and figures are printed"
+)]
 
 mod crash;
 mod delivery;
+#[cfg(feature = "http")]
+mod links;
+mod recorder;
 mod scene;
 mod year;

@@ -12,7 +12,7 @@ use veza_dr_core::{Action, Clock, Cx, Phase, testing::SimulatedClock};
 use veza_dr_failover::{
     alarm::Facts,
     alerts::Subject,
-    measure::{Availability, ClockPoints, Outage, RecoveryKind, RecoveryRecord},
+    measure::{Availability, ClockPoints, Outage, RecoveryKind},
 };
 
 use crate::scene::{Ears, Time, hours, record};
@@ -276,7 +276,20 @@ fn run_name(begins: i64) -> String {
     format!("{}-aaaaaa", at(begins).format("%Y%m%dT%H%M%SZ"))
 }
 
-fn facts(faults: &[Fault], drills: &[Drill], now: i64) -> Facts {
+/// What each fault and drill leaves behind, made once.
+fn ended_subjects(faults: &[Fault], drills: &[Drill]) -> (Vec<Option<Subject>>, Vec<Subject>) {
+    let of_fault = |f: &Fault| {
+        let (after, scenario, _) = f.run?;
+        let name = run_name(f.begins + after);
+        Some(Subject::of_record(&record(&name, "recovery", scenario, at(f.begins), f.ends - f.begins, f.lost)))
+    };
+    let of_drill = |d: &Drill| {
+        Subject::of_record(&record(&run_name(d.at), "drill", "backend", at(d.at - d.minutes), d.minutes, d.lost))
+    };
+    (faults.iter().map(of_fault).collect(), drills.iter().map(of_drill).collect())
+}
+
+fn facts(faults: &[Fault], drills: &[Drill], past: &(Vec<Option<Subject>>, Vec<Subject>), now: i64) -> Facts {
     let mut facts = Facts::at(at(now));
     facts.watched = true;
     facts.strictest_rto = Some(hours(2));
@@ -284,9 +297,9 @@ fn facts(faults: &[Fault], drills: &[Drill], now: i64) -> Facts {
     let bad = u64::try_from(outage_minutes(faults, now)).unwrap();
     (seen.good, seen.bad) = (WINDOW.unsigned_abs() - bad, bad);
     facts.service = Subject::service(Ok(&seen));
-    let mut ended: BTreeMap<(bool, &str), RecoveryRecord> = BTreeMap::new();
+    let mut ended: BTreeMap<(bool, &str), &Subject> = BTreeMap::new();
     facts.served = Some(true);
-    for f in faults.iter().filter(|f| f.begins <= now) {
+    for (f, past) in faults.iter().zip(&past.0).filter(|(f, _)| f.begins <= now) {
         let into = now - f.begins;
         let blind = f.blind.is_some_and(|(from, until)| into >= from && into < until);
         if now < f.ends {
@@ -316,16 +329,13 @@ fn facts(faults: &[Fault], drills: &[Drill], now: i64) -> Facts {
                 facts.left_seconds = (left > 0).then(|| Duration::from_secs(left.unsigned_abs() * 60).as_secs_f64());
             }
         } else {
-            let record = record(&name, "recovery", scenario, at(f.begins), f.ends - f.begins, f.lost);
-            ended.insert((false, scenario), record);
+            ended.extend(past.iter().map(|subject| ((false, scenario), subject)));
         }
     }
-    for d in drills.iter().filter(|d| d.at <= now) {
-        let began = at(d.at - d.minutes);
-        let name = run_name(d.at);
-        ended.insert((true, "backend"), record(&name, "drill", "backend", began, d.minutes, d.lost));
+    for (_, subject) in drills.iter().zip(&past.1).filter(|(d, _)| d.at <= now) {
+        ended.insert((true, "backend"), subject);
     }
-    facts.ended = ended.values().map(Subject::of_record).collect();
+    facts.ended = ended.values().map(|subject| (*subject).clone()).collect();
     facts
 }
 
@@ -373,20 +383,23 @@ fn year(seed: u64) {
     let place = tempfile::tempdir().unwrap();
     let ears = Ears::new();
     let (ears_in, faults_in, drills_in, looks_in, folder) = (&ears, &faults, &drills, &looks, place.path());
-    SimulatedClock::run(start(), |clock| async move {
+    SimulatedClock::run(start(), |sim| async move {
         let (ears, faults, drills, looks) = (ears_in, faults_in, drills_in, looks_in);
-        let clock: Arc<dyn Clock> = Arc::new(clock);
+        let clock: Arc<dyn Clock> = Arc::new(sim);
         let cx = Cx::background();
         let mut desk = ears.desk(folder, clock.clone());
+        let past = ended_subjects(faults, drills);
         let mut last = 0;
         for &now in looks {
-            clock.sleep_until(at(now)).await;
+            // In one go, and a moment past the minute.
+            let until = at(now) + TimeDelta::milliseconds(5);
+            sim.pass((until - sim.now()).to_std().unwrap_or_default()).await;
             // The daemon was down: another one looks now.
             if now - last > 61 || now % 977 == 0 {
                 desk = ears.desk(folder, clock.clone());
             }
             last = now;
-            desk.evaluate(&facts(faults, drills, now)).unwrap();
+            desk.evaluate(&facts(faults, drills, &past, now)).unwrap();
             assert_eq!(desk.deliver(&cx).await.unwrap(), 0);
             let acknowledged = faults.iter().any(|f| f.acknowledged.contains(&(now - f.begins)) && now < f.ends);
             if acknowledged && let Some(incident) = desk.view().unwrap().incident {
