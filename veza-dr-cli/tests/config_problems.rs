@@ -242,7 +242,7 @@ escalation:
 ";
     let told = problems(text).join("\n");
     for (place, says) in [
-        ("veza-dr.yml:3:26: alerts[0].condition", "recovery_time counts seconds, 10% counts percent"),
+        ("veza-dr.yml:3:16: alerts[0].condition", "recovery_time counts seconds, 10% counts percent"),
         ("alerts[1].name", "another alert is called `A`"),
         ("alerts[1].channels[0]", "there is no channel `chatt` under `notify`; did you mean `chat`?"),
         ("availability.every", "is not between 50ms and 10s"),
