@@ -22,12 +22,14 @@ mod secrets;
 mod signals;
 mod wiring;
 mod wiring_alarms;
+mod wiring_approval;
 mod wiring_assess;
 mod wiring_dns;
 mod wiring_failover;
 #[cfg(feature = "files")]
 mod wiring_files;
 mod wiring_forecast;
+mod wiring_names;
 mod wiring_notify;
 #[cfg(feature = "postgres")]
 mod wiring_postgres;

@@ -12,7 +12,8 @@ use veza_dr_core::{
     Clock, ComponentName, Cx, Error, ErrorKind, Result, ServiceProbe, SystemClock, status::ComponentStatus,
 };
 use veza_dr_failover::{
-    assess::{Assess, ServiceKind, ServiceUnit, SiteUnit},
+    assess::{Assess, ServiceKind, ServiceUnit, SiteUnit, TtlAdvice},
+    dns::has_lowered_ttls,
     probe::{BackupProbe, DiskProbe, DnsProbe, IcmpProbe, TcpProbe},
     site::SiteRole,
 };
@@ -32,6 +33,9 @@ const GUIDE: [(&str, Option<&str>, ServiceKindName); 5] = [
     ("postgres", Some("db"), ServiceKindName::Database),
     ("redis", None, ServiceKindName::Cache),
 ];
+
+/// What TTLs are lowered to when trouble shows.
+const LOW_TTL: u32 = 60;
 
 impl Wiring {
     /// The services of the configuration; those of the guide, by their containers, where it names none.
@@ -79,7 +83,17 @@ impl Wiring {
                 backups.push(Arc::new(self.backup_probe(component, store, args)));
             }
         }
+        let plan = plan.with_ttl_advice(self.ttl_advice()?);
         Ok(plan.with_network(network).with_disks(disks).with_backups(backups))
+    }
+
+    fn ttl_advice(&self) -> Result<Option<TtlAdvice>> {
+        let Some(dns) = self.loaded.config.dns.as_ref().filter(|dns| dns.route53.is_some()) else { return Ok(None) };
+        if has_lowered_ttls(&self.state_dir()?)? {
+            return Ok(Some(TtlAdvice::Restore));
+        }
+        let long = dns.records.values().any(|record| record.ttl > LOW_TTL);
+        Ok(long.then_some(TtlAdvice::Lower(LOW_TTL)))
     }
 
     async fn site_unit(&self, cx: &Cx, name: &str, args: &args::Assess) -> Result<SiteUnit> {

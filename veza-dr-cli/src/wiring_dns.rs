@@ -1,26 +1,75 @@
 //! DNS settings as the switch takes them.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use veza_dr_core::{Cx, DnsProvider, Error, ErrorKind, RecordKey, RecordType, Result};
-use veza_dr_failover::dns::{DnsServer, SiteRecord, Switch, SwitchSettings, WeightedSets};
+use veza_dr_failover::{
+    dns::{
+        DnsServer, FLAG_TEXT, FlagPlace, FlagSwitch, HealthFlag, ServedFlag, SiteRecord, Switch, SwitchSettings,
+        WeightedSets,
+    },
+    probe::HttpProbe,
+};
 
 use crate::{
-    config::{DnsSettings, RecordSettings, RecordTypeName, Text},
+    config::{DnsSettings, FlagSettings, RecordSettings, RecordTypeName, Route53Settings, Text},
     wiring::Wiring,
 };
 
 impl Wiring {
     /// What switches the configured records. Nothing is asked yet.
     pub(crate) async fn dns_switch(&self, cx: &Cx) -> Result<Switch> {
-        let Some(dns) = &self.loaded.config.dns else {
-            let text = format!("{} names no DNS records", self.loaded.file.display());
-            return Err(
-                Error::new(ErrorKind::Config, text).with_help("add `dns` with a provider and its records: docs/dns.md")
-            );
+        let dns = self.dns()?;
+        let Some(route53) = &dns.route53 else {
+            let text = format!("{} names no DNS provider: only its flag can be raised", self.loaded.file.display());
+            return Err(Error::new(ErrorKind::Config, text)
+                .with_help("veza-dr dns switch --to standby --by flag; or add dns.route53: docs/dns.md"));
         };
-        let zone = self.text("dns.route53.zone", &dns.route53.zone)?;
-        let records = dns.records.iter().map(|(label, record)| self.site_record(label, record, &zone));
+        let zone = self.text("dns.route53.zone", &route53.zone)?;
+        let settings = self.switch_settings(dns, &zone)?;
+        Ok(Switch::new(self.dns_provider(cx, route53).await?, settings))
+    }
+
+    /// What leads users over by the flag, where there is one. Nothing is asked yet.
+    pub(crate) fn flag_switch(&self) -> Result<Option<FlagSwitch>> {
+        let dns = self.dns()?;
+        let Some(flag) = &dns.flag else { return Ok(None) };
+        let place = match &flag.site {
+            None => FlagPlace::Local(self.flag_file(flag)?),
+            Some(site) => {
+                FlagPlace::Site(self.site(Some(site.as_str()))?.control, self.text("dns.flag.file", &flag.file)?)
+            }
+        };
+        // Its records are only asked for: the zone's id plays no part.
+        let settings = self.switch_settings(dns, "flag")?;
+        let mut switch = FlagSwitch::new(HealthFlag::new(place), settings);
+        if let Some(url) = &flag.url {
+            let url = self.text("dns.flag.url", url)?;
+            let probe = || HttpProbe::new(&url).map_err(|e| self.at("dns.flag.url", e));
+            let raised = Arc::new(probe()?.with_status(200).with_body(FLAG_TEXT));
+            let lowered = Arc::new(probe()?.with_status(404));
+            switch = switch.with_served(ServedFlag { raised, lowered });
+        }
+        Ok(Some(match flag.follow_within {
+            Some(within) => switch.with_within(within.0),
+            None => switch,
+        }))
+    }
+
+    /// The flag's file, where it is on this machine.
+    pub(crate) fn flag_file(&self, flag: &FlagSettings) -> Result<PathBuf> {
+        Ok(self.loaded.resolve(&self.text("dns.flag.file", &flag.file)?))
+    }
+
+    fn dns(&self) -> Result<&DnsSettings> {
+        self.loaded.config.dns.as_ref().ok_or_else(|| {
+            let text = format!("{} names no DNS records", self.loaded.file.display());
+            Error::new(ErrorKind::Config, text).with_help("add `dns` with a provider and its records: docs/dns.md")
+        })
+    }
+
+    fn switch_settings(&self, dns: &DnsSettings, zone: &str) -> Result<SwitchSettings> {
+        let records = dns.records.iter().map(|(label, record)| self.site_record(label, record, zone));
         let mut settings = SwitchSettings::new(records.collect::<Result<_>>()?, self.state_dir()?);
         let servers = |path: &str, list: &[Text]| -> Result<Vec<DnsServer>> {
             let each = list.iter().enumerate().map(|(at, text)| {
@@ -39,7 +88,7 @@ impl Wiring {
         if let Some(within) = dns.verify_within {
             settings.verify_within = within.0;
         }
-        Ok(Switch::new(self.dns_provider(cx, dns).await?, settings))
+        Ok(settings)
     }
 
     fn site_record(&self, label: &str, record: &RecordSettings, zone: &str) -> Result<SiteRecord> {
@@ -70,11 +119,10 @@ impl Wiring {
     }
 
     #[cfg(feature = "route53")]
-    async fn dns_provider(&self, cx: &Cx, dns: &DnsSettings) -> Result<Arc<dyn DnsProvider>> {
+    async fn dns_provider(&self, cx: &Cx, settings: &Route53Settings) -> Result<Arc<dyn DnsProvider>> {
         use crate::secrets::Given;
         use veza_dr_failover::dns::{Route53, Route53Config};
 
-        let settings = &dns.route53;
         let at = |key: &str| format!("dns.route53.{key}");
         let text = |key: &str, text: &Option<Text>| text.as_ref().map(|t| self.text(&at(key), t)).transpose();
         let given = |text, file| Given { text, file, command: None };
@@ -92,7 +140,7 @@ impl Wiring {
     }
 
     #[cfg(not(feature = "route53"))]
-    async fn dns_provider(&self, _: &Cx, _: &DnsSettings) -> Result<Arc<dyn DnsProvider>> {
+    async fn dns_provider(&self, _: &Cx, _: &Route53Settings) -> Result<Arc<dyn DnsProvider>> {
         Err(Error::new(ErrorKind::Unsupported, "dns: this build has no support for route53")
             .with_help("enable the cargo feature: cargo install veza-dr-cli --features route53"))
     }

@@ -8,15 +8,14 @@ use veza_dr_backup::{Repository, Selector, back_up, verify_objects};
 use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, RestoreRequest, Result, Verdict};
 use veza_dr_failover::{
     actions::{Catalogue, Work},
-    dns::{Goal, Side, SwitchStep},
-    runbook::{Applied, Done, Effects, Engine, Plan, StepAction, StepContext, Watcher},
-    site::SiteRole,
+    runbook::{Done, Effects, Engine, Plan, StepContext, Watcher},
 };
 
 use crate::{
     args::WhichPlan,
     config::StorePlace,
     wiring::{Access, Wiring},
+    wiring_notify::WhenTold,
 };
 
 /// What runs plans, and which parts of the configuration they may count on.
@@ -39,19 +38,19 @@ impl Wiring {
         let store = self.failover_store(cx, only, Access::Write).await?;
         let mut present = BTreeSet::new();
         let mut catalogue = Catalogue::new().with_store(store.store().clone());
-        let names = match &self.loaded.config.dns {
-            Some(_) => Some(self.dns_switch(cx).await?),
-            None => None,
-        };
         if !self.loaded.config.sites.is_empty() {
-            for site in self.sites()? {
-                if let Some(switch) = &names {
-                    let side = if site.role == SiteRole::Primary { Side::Primary } else { Side::Standby };
-                    let work = Arc::new(Names(SwitchStep::new(switch.clone(), Goal::To(side))));
-                    catalogue = catalogue.with_dns(site.name.clone(), work);
-                    present.insert("dns".to_owned());
+            if let Some(names) = self.names(cx).await? {
+                catalogue = catalogue.with_names(names);
+                present.insert("dns".to_owned());
+                if self.loaded.config.dns.as_ref().is_some_and(|dns| dns.route53.is_some()) {
+                    present.insert("dns_records".to_owned());
                 }
+            }
+            for site in self.sites()? {
                 let work = Arc::new(Validation { wiring: self.clone(), site: site.name.clone() });
+                if let Some(lease) = &self.loaded.config.sites[&site.name].fence.lease {
+                    catalogue = catalogue.with_site_lease(&site.name, lease);
+                }
                 catalogue = catalogue.with_site(site.role, site.control).with_validation(site.name, work);
             }
         }
@@ -65,6 +64,11 @@ impl Wiring {
                 .with_verify_backup(component.as_str(), part(Kind::Verify))
                 .with_backup(component.as_str(), part(Kind::Backup))
                 .with_restore(component.as_str(), part(Kind::Restore));
+        }
+        for name in self.loaded.config.notify.keys() {
+            present.insert("notify".to_owned());
+            let sink = WhenTold { wiring: self.clone(), name: name.clone() };
+            catalogue = catalogue.with_channel(name, Arc::new(sink));
         }
         let catalogue = Arc::new(catalogue);
         let engine =
@@ -91,6 +95,7 @@ impl Wiring {
         if file.exists() { Plan::from_file(&file).map(Some) } else { Ok(None) }
     }
 
+    /// Where the leases and notices of runs are.
     pub(crate) async fn failover_store(&self, cx: &Cx, only: Option<&str>, access: Access) -> Result<Repository> {
         let stores = &self.loaded.config.stores;
         let named = only.or(self.loaded.config.failover.store.as_deref());
@@ -132,41 +137,6 @@ impl Work for Validation {
                 .with_help(format!("veza-dr validate --site {}", self.site))
         })?;
         Ok(Done::new(format!("{count} checks of {} passed", self.site), evidence))
-    }
-}
-
-/// The names that lead users to a site.
-#[derive(Debug)]
-struct Names(SwitchStep);
-
-#[async_trait]
-impl Work for Names {
-    fn commands(&self) -> Vec<String> {
-        self.0.commands()
-    }
-
-    fn effects(&self) -> Effects {
-        self.0.effects()
-    }
-
-    async fn prepare(&self, cx: &Cx, step: &StepContext) -> Result<Value> {
-        self.0.prepare(cx, step).await
-    }
-
-    async fn run(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
-        self.0.act(cx, step, before).await
-    }
-
-    async fn probe(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Applied> {
-        self.0.probe(cx, step, before).await
-    }
-
-    fn can_undo(&self) -> bool {
-        self.0.can_undo()
-    }
-
-    async fn undo(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
-        self.0.undo(cx, step, before).await
     }
 }
 

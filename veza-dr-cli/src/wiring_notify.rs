@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, EventSink, Phase, Result, RetryPolicy};
+use async_trait::async_trait;
+use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, Event, EventSink, Phase, Result, RetryPolicy};
 use veza_dr_failover::notify::{
     CommandChannel, DeliveryRecord, Filter, HookUrl, Ping, Queued, Slack, Smtp, SmtpConfig, SmtpTls, Webhook,
 };
@@ -137,5 +138,24 @@ impl Wiring {
         let url = self.secret(cx, path, given).await?;
         let url = url.ok_or_else(|| Error::new(ErrorKind::Config, format!("{path} is missing")))?;
         HookUrl::parse(url).map_err(|e| self.at(path, e))
+    }
+}
+
+/// A channel that is set up when something is told: one whose secret cannot be read must not stop a recovery that it
+/// was only to tell of.
+#[derive(Debug)]
+pub(crate) struct WhenTold {
+    pub(crate) wiring: Arc<Wiring>,
+    pub(crate) name: String,
+}
+
+#[async_trait]
+impl EventSink for WhenTold {
+    async fn tell(&self, cx: &Cx, event: &Event) -> Result<()> {
+        let name = &self.name;
+        let notification = self.wiring.loaded.config.notify.get(name);
+        let notification =
+            notification.ok_or_else(|| Error::new(ErrorKind::Config, format!("there is no channel `{name}`")))?;
+        self.wiring.channel(cx, name, &notification.channel).await?.tell(cx, event).await
     }
 }

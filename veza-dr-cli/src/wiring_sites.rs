@@ -2,12 +2,12 @@
 
 #[cfg(feature = "docker")]
 use std::path::Path;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use veza_dr_core::{Error, ErrorKind, Result};
 #[cfg(feature = "docker")]
-use veza_dr_failover::site::{ComposeProject, ComposeSite, Ssh};
-use veza_dr_failover::site::{SiteControl, SiteRole};
+use veza_dr_failover::site::{ComposeProject, ComposeSite, Ssh, Watchdog};
+use veza_dr_failover::site::{DutySettings, SiteControl, SiteRole};
 
 #[cfg(feature = "docker")]
 use crate::config::{SiteSettings, SshSettings};
@@ -58,6 +58,37 @@ impl Wiring {
             };
             Error::new(ErrorKind::Config, text).with_help(help)
         })
+    }
+
+    /// How the site of this machine keeps its right to serve.
+    #[cfg(feature = "docker")]
+    pub(crate) fn duty(&self, name: &str) -> Result<DutySettings> {
+        let at = format!("sites.{name}");
+        let site = &self.loaded.config.sites[name];
+        let project = self.compose_project(name, &at, site)?;
+        let lease = site.fence.lease.clone().unwrap_or_default();
+        let mut duty = DutySettings::new(lease, self.duty_folder()?);
+        if let Some(time) = site.fence.lease_time {
+            duty.ttl = time.0;
+        }
+        let host = project.docker_host.as_ref().map(|host| format!(" -H {}", shell_quoted(host))).unwrap_or_default();
+        let label = shell_quoted(&format!("label=com.docker.compose.project={}", project.project));
+        let stop = format!(
+            "ids=$(docker{host} ps -q --filter {label}) && {{ [ -z \"$ids\" ] || docker{host} stop -t 1 $ids; }}"
+        );
+        duty.watchdog = Some(Watchdog::new(stop, project.fence_mark()));
+        Ok(duty)
+    }
+
+    #[cfg(not(feature = "docker"))]
+    pub(crate) fn duty(&self, name: &str) -> Result<DutySettings> {
+        self.control(name)?;
+        Ok(DutySettings::new(name, self.duty_folder()?))
+    }
+
+    /// Where the daemon keeps what the next one must know of the site.
+    pub(crate) fn duty_folder(&self) -> Result<PathBuf> {
+        Ok(self.state_dir()?.join("site"))
     }
 
     #[cfg(not(feature = "docker"))]
@@ -119,4 +150,9 @@ impl Wiring {
         }
         Ok(ssh)
     }
+}
+
+#[cfg(feature = "docker")]
+fn shell_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }

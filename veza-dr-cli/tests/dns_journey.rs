@@ -4,7 +4,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    sync::mpsc::RecvTimeoutError,
+    time::{Duration, Instant},
+};
 
 use common::{Place, Ran};
 use veza_dr_cli::Exit;
@@ -125,6 +131,148 @@ sites:
     assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.10"], "{}", back.all());
 }
 
+/// The program in a process of its own; killed when the test ends.
+struct Process(Child);
+
+impl Process {
+    fn start(place: &Place, args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_veza-dr"));
+        command.arg("--config").arg(place.config()).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().expect("the program"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a health checker gets: the status of the served flag.
+fn flag_status(port: u16) -> Option<u16> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET /veza-dr-flag/failover HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+async fn until(what: &str, mut there: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !there() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} never came about");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_whose_process_was_killed_is_taken_back_by_the_daemon() {
+    let server = Route53Server::start().await.unwrap();
+    let zone = server.create_zone("example.test", "daemon").await.unwrap();
+    let knot = Knot::start().await.unwrap();
+    let resolver = CachingResolver::start(&knot).await.unwrap();
+    let proxy = Route53Proxy::start(server.address(), &zone, vec![knot.control()]).await.unwrap();
+    server.upsert(&zone, API, "A", 1, &["192.0.2.10"]).await.unwrap();
+    proxy.copy().await.unwrap();
+    let daemon = "serve: { listen: \"127.0.0.1:0\" }\nnotify: { ops: { command: [sh, -c, 'cat >> DIR/told'] } }\n";
+    let place = Place::with(&config(&zone, &proxy, &knot, &resolver));
+    let text = std::fs::read_to_string(place.config()).unwrap() + daemon;
+    std::fs::write(place.config(), text.replace("DIR", &place.dir.path().display().to_string())).unwrap();
+
+    let mut switch = Process::start(&place, &["dns", "switch", "--to", "standby", "--yes", "--confirm-within", "12s"]);
+    let saved = place.path("state/dns/switch.json");
+    until("the switch", || std::fs::read_to_string(&saved).is_ok_and(|s| s.contains("\"in_sync\""))).await;
+    switch.0.kill().unwrap();
+    switch.0.wait().unwrap();
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.20"]);
+    // Nobody is there to take it back.
+    until("the end of its time", || run(&place, &["dns", "show"]).exit == Exit::NeedsHuman).await;
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.20"]);
+
+    let _serve = Process::start(&place, &["serve"]);
+    until("the way back", || knot.answers(API, "A").is_ok_and(|a| a == ["192.0.2.10"])).await;
+    let told = place.path("told");
+    until("the news of it", || std::fs::read_to_string(&told).is_ok_and(|t| t.contains("it was taken back"))).await;
+    let shown = run(&place, &["--json", "dns", "show"]);
+    assert_eq!(shown.json()["last"]["phase"], "rolled_back", "{}", shown.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_flag_leads_users_over_without_a_provider() {
+    let knot = Knot::start().await.unwrap();
+    let port = veza_dr_tests::ports::free_port().unwrap();
+    knot.control().update(&format!("add {API} 60 A 192.0.2.10\n")).unwrap();
+    let place = Place::with(&format!(
+        "state_dir: state
+stores: {{ local: {{ directory: {{ path: store }} }} }}
+failover: {{ runbooks: books }}
+serve: {{ listen: \"127.0.0.1:0\" }}
+sites:
+  primary: {{ role: primary, address: 127.0.0.1, compose: {{ file: a.yml, project: a }} }}
+  standby: {{ role: standby, address: 127.0.0.1, compose: {{ file: b.yml, project: b }} }}
+dns:
+  flag: {{ file: public/failover, listen: \"127.0.0.1:{port}\", url: \"http://127.0.0.1:{port}/veza-dr-flag/failover\" }}
+  resolvers: [\"{0}\"]
+  nameservers: [\"{0}\"]
+  records:
+    api: {{ name: api.example.test, type: A, primary: [192.0.2.10], standby: [192.0.2.20] }}
+",
+        knot.address()
+    ));
+    // Nobody serves it yet: raised, and not called done.
+    let unseen = run(&place, &["--json", "dns", "switch", "--to", "standby", "--yes"]);
+    assert_eq!(unseen.exit, Exit::Unverified, "{}", unseen.all());
+    assert!(unseen.all().contains("raised and not served so"), "{}", unseen.all());
+    let lowered = run(&place, &["dns", "switch", "--to", "primary"]);
+    assert_eq!(lowered.exit, Exit::NotConfirmed);
+    std::fs::remove_file(place.path("public/failover")).unwrap();
+
+    let _serve = Process::start(&place, &["serve"]);
+    let fetched = move || flag_status(port).unwrap_or(0);
+    until("the daemon", || fetched() == 404).await;
+    // What the health check of Route 53 and its name servers do.
+    let control = knot.control();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let checker = std::thread::spawn(move || {
+        let mut raised = false;
+        while stopped.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+            let now = fetched() == 200;
+            if now != raised {
+                let to = if now { "192.0.2.20" } else { "192.0.2.10" };
+                control.update(&format!("del {API} A\nadd {API} 60 A {to}\n")).unwrap();
+                raised = now;
+            }
+        }
+    });
+    let led = run(&place, &["--json", "dns", "switch", "--to", "standby", "--yes"]);
+    assert_eq!(led.exit, Exit::Ok, "{}", led.all());
+    assert_eq!(led.json()["report"]["records"][0]["servers"][0]["agreement"], "wanted");
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.20"]);
+    let shown = run(&place, &["dns", "show"]);
+    assert_eq!(shown.exit, Exit::Ok, "{}", shown.all());
+    assert!(shown.stdout.contains("raised: users are led to the standby"), "{}", shown.stdout);
+    let records = run(&place, &["--json", "dns", "switch", "--to", "standby", "--by", "records", "--yes"]);
+    assert_eq!(records.exit, Exit::Usage, "{}", records.all());
+    let back = run(&place, &["dns", "switch", "--to", "primary", "--yes"]);
+    assert_eq!(back.exit, Exit::Ok, "{}", back.all());
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.10"]);
+
+    // The same as a step of a runbook.
+    std::fs::create_dir(place.path("books")).unwrap();
+    let plan = "name: names\nsteps: [ { id: lead, do: dns, with: { to: standby }, only_with: [dns], timeout: 1m } ]\n";
+    std::fs::write(place.path("books/names.yml"), plan).unwrap();
+    let arguments = ["--json", "failover", "run", "--scenario", "names", "--yes"];
+    let mut decided = arguments.to_vec();
+    decided.extend(["--override", "validated-before-dns", "--reason", "seen by eye"]);
+    let done = run(&place, &decided);
+    assert_eq!(done.exit, Exit::Ok, "{}", done.all());
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.20"]);
+    drop(stop);
+    checker.join().unwrap();
+}
+
 #[test]
 fn a_file_without_dns_says_what_to_add_and_a_wrong_one_where_it_is_wrong() {
     let none = Place::with("sources: {}\n").run(&["dns", "show"]);
@@ -140,4 +288,31 @@ fn a_file_without_dns_says_what_to_add_and_a_wrong_one_where_it_is_wrong() {
         assert!(wrong.stderr.contains(part), "{part}: {}", wrong.stderr);
     }
     assert!(!wrong.stderr.contains("canary"));
+}
+
+#[test]
+fn what_is_wrong_with_a_flag_and_a_lease_is_told_with_its_place() {
+    let sites = "sites:
+  primary: { role: primary, compose: { file: a.yml, project: a }, fence: { lease: failover, lease_time: 5s } }
+  standby: { role: standby, compose: { file: /b.yml, project: b }, ssh: { host: far } }
+serve: { site: standby }
+";
+    let place = Place::with(&format!(
+        "{sites}dns: {{ flag: {{ file: flag, site: stanby, listen: nowhere, url: 'ftp://x' }} }}\n"
+    ));
+    let wrong = place.run(&["dns", "show"]);
+    assert_eq!(wrong.exit, Exit::Usage);
+    for part in [
+        "`failover` cannot be the name of this lease",
+        "is shorter than 15s",
+        "site `standby` is on another machine",
+        "there is no site `stanby`",
+        "cannot be served from here",
+        "`nowhere` is not an address and port",
+        "the URL of an HTTP probe cannot be used",
+    ] {
+        assert!(wrong.stderr.contains(part), "{part}: {}", wrong.stderr);
+    }
+    let neither = Place::with("dns: { records: {} }\n").run(&["dns", "show"]);
+    assert!(neither.stderr.contains("neither a provider nor a health flag"), "{}", neither.stderr);
 }

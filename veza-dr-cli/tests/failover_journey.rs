@@ -41,6 +41,23 @@ impl Desk {
         self.0.path()
     }
 
+    /// Adds to the configuration.
+    fn add(&self, more: &str) {
+        let file = self.path().join("veza-dr.yml");
+        let text = std::fs::read_to_string(&file).unwrap() + &more.replace("DIR", &self.path().display().to_string());
+        std::fs::write(file, text).unwrap();
+    }
+
+    /// At a terminal, where somebody types this.
+    fn types(&self, arguments: &[&str], answers: &str) -> (Exit, String) {
+        let (io, output) = Io::captured();
+        let file = self.path().join("veza-dr.yml").display().to_string();
+        let mut all = vec!["veza-dr", "--config", &file, "failover"];
+        all.extend(arguments);
+        let exit = run(all, io.typing(answers));
+        (exit, output.stdout() + &output.stderr())
+    }
+
     fn go(&self, arguments: &[&str]) -> (Exit, Value) {
         let (io, output) = Io::captured();
         let file = self.path().join("veza-dr.yml").display().to_string();
@@ -183,4 +200,108 @@ fn the_report_of_a_run_is_a_draft_until_it_ends_and_then_kept_in_a_chain() {
     assert_eq!(exit, Exit::Usage);
     assert_eq!(desk.go(&["status", "--report", "pdf"]).0, Exit::Usage);
     assert_eq!(desk.go(&["status", "--report", "md", "--language", "de"]).0, Exit::Usage);
+}
+
+#[test]
+fn at_the_terminal_the_step_is_shown_and_its_name_is_typed() {
+    let desk = Desk::new(PLAN);
+    let (exit, told) = desk.types(&["run", "--scenario", "night", "--yes"], "no\n");
+    assert_eq!(exit, Exit::NeedsHuman, "{told}");
+    assert!(told.contains("Step gate of run") && told.contains("    somebody must agree"), "{told}");
+    assert_eq!(desk.marks("last"), 0);
+    // A `y` is no name.
+    let (exit, told) = desk.types(&["resume"], "y\ngate\n");
+    assert_eq!((exit, desk.marks("last")), (Exit::Ok, 1), "{told}");
+    assert!(told.contains("That is not `gate`") && told.contains("Agreed to gate by operator@"), "{told}");
+}
+
+#[test]
+fn a_run_that_waits_for_its_approval_gets_it_from_another_process() {
+    let desk = Desk::new(PLAN);
+    let (exit, told) = std::thread::scope(|s| {
+        let waits = s.spawn(|| desk.go(&["run", "--scenario", "night", "--yes", "--wait-for-approval", "2m"]));
+        let began = std::time::Instant::now();
+        while desk.marks("first") == 0 {
+            assert!(began.elapsed().as_secs() < 60, "the run never began");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let (exit, told) = desk.go(&["resume", "--approve", "gate", "--by", "bob", "--reason", "by telephone"]);
+        assert_eq!(exit, Exit::Ok, "{told}");
+        assert!(told["held_by"].as_str().unwrap().contains("process"), "{told}");
+        waits.join().unwrap()
+    });
+    assert_eq!((exit, desk.marks("last")), (Exit::Ok, 1), "{told}");
+    assert_eq!(told["approvals"][0]["comment"], "by telephone");
+    assert!(told["approvals"][0]["who"].as_str().unwrap().starts_with("bob (entered by operator@"), "{told}");
+}
+
+#[test]
+fn channels_of_the_configuration_are_told_and_a_broken_one_holds_nothing_up() {
+    let plan = "name: night
+steps:
+  - { id: tell, do: notify, with: { text: it begins }, only_with: [notify] }
+  - { id: act, do: command, with: { run: 'echo x >> DIR/act', idempotent: true }, needs: [tell] }
+";
+    let desk = Desk::new(plan);
+    let (_, told) = desk.go(&["plan", "--scenario", "night"]);
+    assert_eq!((&told["left_out"][0], told["steps"].as_array().unwrap().len()), (&"tell".into(), 1));
+    // The second has a secret that cannot be read, and the third wants failures alone: a step tells it all the same.
+    desk.add(
+        "notify:
+  ops: { command: [sh, -c, 'cat >> DIR/ops'] }
+  chat: { slack: { url_file: DIR/missing } }
+  quiet: { command: [sh, -c, 'cat >> DIR/quiet'], phases: [failed] }
+",
+    );
+    let (exit, told) = desk.go(&["run", "--scenario", "night", "--yes"]);
+    assert_eq!((exit, desk.marks("act")), (Exit::Ok, 1), "{told}");
+    assert_eq!(told["steps"][0]["text"], "told ops, quiet; 1 could not be told");
+    let warning = told["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("step tell: channel chat was not told") && warning.contains("missing"), "{warning}");
+    for name in ["ops", "quiet"] {
+        let heard: Value = serde_json::from_str(&std::fs::read_to_string(desk.path().join(name)).unwrap()).unwrap();
+        let run = told["run"].as_str().unwrap();
+        assert_eq!(heard["text"], format!("it begins (run {run}, step tell)"));
+    }
+}
+
+/// A site that cannot be used, in each of the ways that there are: told in a word of what to do, and nothing was done.
+#[cfg(feature = "docker")]
+#[test]
+fn a_site_that_cannot_be_used_fails_its_step_and_leaves_the_world_as_it_was() {
+    // Takes connections and never says a word.
+    let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = hole.local_addr().unwrap().port();
+    let ssh = format!("ssh: {{ host: 127.0.0.1, port: {port}, user: nobody, connect_timeout: 1s }}, ");
+    let plan = "name: night
+steps:
+  - { id: start, do: up, with: { site: standby }, timeout: 30s }
+  - { id: then, do: command, with: { run: 'echo x >> DIR/then', idempotent: true }, needs: [start] }
+";
+    let whole = "services: { api: { image: none } }";
+    for (file, more, parts) in [
+        (whole, ssh.as_str(), ["127.0.0.1 cannot be reached", "timed out"]),
+        (whole, "", ["nobody.sock", "Docker"]),
+        ("services: { api: { image: none, depends_on: [db] } }", "", ["site.yml:1: service api needs `db`", "db"]),
+    ] {
+        let desk = Desk::new(plan);
+        std::fs::write(desk.path().join("site.yml"), file).unwrap();
+        desk.add(&format!(
+            "sites:
+  primary: {{ role: primary, compose: {{ file: DIR/site.yml, project: a }} }}
+  standby: {{ role: standby, {more}jobs_dir: DIR/jobs, fence: {{ dir: DIR/fence }}, compose: {{ file: DIR/site.yml, project: \
+             b, docker_host: 'unix://DIR/nobody.sock' }} }}
+"
+        ));
+        let risk = ["--override", "one-writable-site", "--reason", "a test"];
+        let mut arguments = vec!["run", "--scenario", "night", "--yes"];
+        arguments.extend(risk);
+        let (exit, told) = desk.go(&arguments);
+        assert_eq!((exit, &told["status"]), (Exit::Partial, &"failed".into()), "{told}");
+        let why = told["why"].as_str().unwrap();
+        assert!(why.starts_with("step start: ") && parts.iter().all(|p| why.contains(p)), "{parts:?}: {why}");
+        assert_eq!(told["steps"][1]["status"], "waiting");
+        assert!(desk.marks("then") == 0 && !desk.path().join("fence").exists(), "{told}");
+        assert!(told["next"].as_str().unwrap().starts_with("veza-dr failover resume"), "{told}");
+    }
 }

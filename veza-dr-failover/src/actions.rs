@@ -6,10 +6,13 @@
 mod catalogue;
 mod command;
 mod fence;
+mod names;
+mod notify;
 mod parameters;
 mod people;
 mod site_actions;
 mod work;
 
 pub use catalogue::Catalogue;
-pub use work::Work;
+pub use names::{LeadBy, Leading, Names};
+pub use work::{ActionWork, Work};

@@ -20,4 +20,4 @@ mod run;
 mod scenario;
 
 pub use finding::{Assessment, Condition, Finding, ServiceFinding, SiteFinding, Suggestion};
-pub use plan::{Assess, ServiceKind, ServiceUnit, SiteUnit};
+pub use plan::{Assess, ServiceKind, ServiceUnit, SiteUnit, TtlAdvice};

@@ -8,6 +8,7 @@
 mod answers;
 mod ask;
 mod flag;
+mod flag_switch;
 mod in_sync;
 mod names;
 mod plan;
@@ -21,15 +22,17 @@ mod show;
 mod step;
 mod switch;
 mod ttl;
+mod verify;
 mod wording;
 
 pub use answers::{Agreement, ServerAnswer};
 pub use ask::{Answer, DnsServer, ask};
-pub use flag::{FlagPlace, FlagState, HealthFlag};
+pub use flag::{FLAG_TEXT, FlagPlace, FlagState, HealthFlag};
+pub use flag_switch::{FlagStep, FlagSwitch, ServedFlag};
 pub use plan::{SwitchPlan, SwitchedRecord};
 pub use record::{Goal, Side, SiteRecord, WeightedSets};
 pub use report::{RecordReport, SwitchReport};
-pub use revert::Waited;
+pub use revert::{Waited, has_lowered_ttls, overdue_switch};
 #[cfg(feature = "route53")]
 #[cfg_attr(docsrs, doc(cfg(feature = "route53")))]
 pub use route53::{Route53, Route53Config};

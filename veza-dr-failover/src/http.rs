@@ -16,11 +16,13 @@
 //! ```
 
 mod acknowledge;
+mod flag_page;
 mod guard;
 mod limits;
 mod pages;
 mod server;
 
 pub use acknowledge::acknowledge_routes;
+pub use flag_page::{FLAG_PATH, flag_routes};
 pub use pages::{Health, routes};
 pub use server::{Server, ServerConfig};

@@ -5,6 +5,7 @@ mod compose_file;
 #[cfg(feature = "docker")]
 mod compose_site;
 mod control;
+mod duty;
 #[cfg(feature = "docker")]
 mod engine;
 #[cfg(feature = "docker")]
@@ -13,6 +14,7 @@ mod fence;
 mod job;
 #[cfg(feature = "docker")]
 mod machine;
+mod notice;
 mod settings;
 #[cfg(feature = "docker")]
 mod ssh;
@@ -25,4 +27,6 @@ mod tunnel;
 #[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
 pub use compose_site::ComposeSite;
 pub use control::{Job, JobResult, ServiceState, SiteControl};
+pub use duty::{DutySettings, SiteDuty, Watchdog};
+pub use notice::FenceNotice;
 pub use settings::{ComposeProject, SiteRole, Ssh};

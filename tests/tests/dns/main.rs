@@ -2,6 +2,7 @@
 
 mod faults;
 mod rollback;
+mod step;
 mod switching;
 mod world;
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use veza_dr_core::{Cx, Error, ErrorKind, Health, Observation, Result, ScenarioKind, ServiceProbe};
 use veza_dr_failover::{
-    assess::{Assess, Assessment, Condition, ServiceKind, ServiceUnit, SiteUnit},
+    assess::{Assess, Assessment, Condition, ServiceKind, ServiceUnit, SiteUnit, TtlAdvice},
     probe::{RedisProbe, TcpProbe},
     site::SiteRole,
 };
@@ -117,6 +117,18 @@ async fn a_socket_that_refuses_us_makes_its_service_unknown_and_never_healthy_or
     // What is known to be down is down, whatever else is not known.
     let found = run(primary([(Says::CannotTell, Says::Down), WELL, WELL, WELL, WELL])).await;
     assert_eq!((found.condition, scenario(&found)), (Condition::Down, Some(ScenarioKind::Backend)));
+}
+
+#[tokio::test]
+async fn ttls_are_lowered_when_trouble_shows_and_put_back_when_it_is_over() {
+    let lower = Some(TtlAdvice::Lower(60));
+    let sick = run(primary([SICK, WELL, WELL, WELL, WELL]).with_ttl_advice(lower)).await;
+    assert_eq!(sick.next[0], "veza-dr dns switch --lower-ttl 60");
+    assert!(run(primary([WELL; 5]).with_ttl_advice(lower)).await.next.is_empty());
+    let well = run(primary([WELL; 5]).with_ttl_advice(Some(TtlAdvice::Restore))).await;
+    assert_eq!(well.next, ["veza-dr dns switch --restore-ttl"]);
+    let sick = run(primary([SICK, WELL, WELL, WELL, WELL]).with_ttl_advice(Some(TtlAdvice::Restore))).await;
+    assert!(!sick.next.iter().any(|next| next.contains("ttl")), "{sick:?}");
 }
 
 #[tokio::test]

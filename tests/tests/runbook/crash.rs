@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use veza_dr_core::{Cx, ErrorKind, testing::MemoryStore};
-use veza_dr_failover::runbook::{Record, RunOptions, RunStatus, StepStatus, read_journal};
+use veza_dr_failover::runbook::{Entry, Record, RunOptions, RunStatus, StepOutcome, StepStatus, read_journal};
 
 use crate::world::{Moment, Stage, World, bound, engine};
 
@@ -107,7 +107,7 @@ async fn recovered(stage: &Stage, what: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn killed_at_any_byte_of_the_journal_it_goes_on_to_the_same_end() {
+async fn killed_around_each_record_of_the_journal_it_goes_on_to_the_same_end() {
     let whole = Stage::new();
     assert!(victim(whole.place.path(), None, None).await);
     let bytes = std::fs::read(whole.engine().path(&whole.run_of())).unwrap();
@@ -137,6 +137,65 @@ async fn killed_at_any_byte_of_the_journal_it_goes_on_to_the_same_end() {
         seen.extend(futures::future::join_all(stages).await.into_iter().flatten());
     }
     // The cuts did what they are for.
+    for wanted in ["resumed", "settled", "recovered stop", "recovered write", "recovered dns"] {
+        assert!(seen.contains(wanted), "{wanted} is not among {seen:?}");
+    }
+}
+
+/// What is left after a crash with `bytes` of the journal on disk: every deed of which an intent is whole may or may not
+/// have taken place unless its outcome is there too, and no other did.
+fn left_behind(entries: &[Entry], open_ones_done: bool) -> BTreeSet<String> {
+    let mut done = BTreeSet::new();
+    for entry in entries {
+        match &entry.record {
+            Record::Intent { step, .. } if open_ones_done => drop(done.insert(step.clone())),
+            Record::Outcome { step, outcome: StepOutcome::Ok { .. }, .. } => drop(done.insert(step.clone())),
+            _ => {}
+        }
+    }
+    done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn cut_at_each_byte_of_the_journal_it_goes_on_to_the_same_end() {
+    let whole = Stage::quick();
+    let bound = whole.bound(PLAN);
+    let done = whole.engine().start(&Cx::background(), &bound, RunOptions::default()).await.unwrap();
+    assert_eq!(done.status, RunStatus::Completed);
+    let path = whole.engine().path(&done.run);
+    let (bytes, entries) = (std::fs::read(&path).unwrap(), read_journal(&path).unwrap());
+    let name = path.file_name().unwrap().to_owned();
+    let (bytes, entries, name) = (Arc::new(bytes), Arc::new(entries), Arc::new(name));
+    let mut work = Vec::new();
+    for lane in 0..4 {
+        let (bytes, entries, name) = (bytes.clone(), entries.clone(), name.clone());
+        work.push(tokio::spawn(async move {
+            let mut seen = BTreeSet::new();
+            let mut count = 0;
+            for cut in (lane..=bytes.len()).step_by(4) {
+                let lines = bytes[..cut].iter().filter(|b| **b == b'\n').count();
+                let (none, all) = (left_behind(&entries[..lines], false), left_behind(&entries[..lines], true));
+                let worlds = if none == all { vec![none] } else { vec![none, all] };
+                for world in worlds {
+                    let stage = Stage::quick();
+                    let folder = stage.place.path().join("failover");
+                    std::fs::create_dir(&folder).unwrap();
+                    std::fs::write(folder.join(name.as_ref()), &bytes[..cut]).unwrap();
+                    world.iter().for_each(|deed| stage.world.mark(deed));
+                    seen.extend(recovered(&stage, &format!("cut at {cut}, done are {world:?}")).await);
+                    count += 1;
+                }
+            }
+            (seen, count)
+        }));
+    }
+    let (mut seen, mut count) = (BTreeSet::new(), 0);
+    for lane in work {
+        let (kinds, some) = lane.await.unwrap();
+        seen.extend(kinds);
+        count += some;
+    }
+    assert!(count > bytes.len(), "{count} crashes in {} bytes", bytes.len());
     for wanted in ["resumed", "settled", "recovered stop", "recovered write", "recovered dns"] {
         assert!(seen.contains(wanted), "{wanted} is not among {seen:?}");
     }

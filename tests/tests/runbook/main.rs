@@ -1,6 +1,9 @@
 //! Runbooks: the rules of plans, how runs go, and what is left of one that was killed.
 
 mod crash;
+mod fake_site;
+mod fence;
+mod people;
 mod rules;
 mod runs;
 mod world;

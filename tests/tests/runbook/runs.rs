@@ -141,7 +141,9 @@ async fn a_gate_waits_for_its_approval() {
     let report = stage.engine().resume(&Cx::background(), &first.run, yes).await.unwrap();
     assert_eq!(report.status, RunStatus::Completed);
     let entries = read_journal(&stage.engine().path(&first.run)).unwrap();
-    assert!(entries.iter().any(|e| matches!(&e.record, Record::Approved { step, who } if step == "a" && who == "ann")));
+    assert!(
+        entries.iter().any(|e| matches!(&e.record, Record::Approved { step, who, .. } if step == "a" && who == "ann"))
+    );
 }
 
 #[tokio::test]

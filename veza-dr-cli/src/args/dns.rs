@@ -38,6 +38,10 @@ pub(crate) struct DnsSwitch {
     /// Lead only this share of them there, the rest to the other site (weighted records)
     #[arg(long, value_name = "0-100", requires = "to", value_parser = clap::value_parser!(u8).range(0..=100))]
     percent: Option<u8>,
+    /// By what: the records at the provider, or the health flag that the standby serves, for which nobody's control
+    /// plane is called; the records where both are configured
+    #[arg(long, value_enum, value_name = "WAY", requires = "to", conflicts_with_all = ["percent", "confirm_within"])]
+    by: Option<Way>,
     /// Lower TTLs to this many seconds and remember what they were: helps once the old ones have run out
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
     lower_ttl: Option<u32>,
@@ -59,7 +63,22 @@ enum SideName {
     Standby,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// The file that the standby serves
+    Flag,
+    /// The records at the provider
+    Records,
+}
+
 impl DnsSwitch {
+    /// The side that the flag is to lead to, where that is what leads: said so, or all there is.
+    pub(crate) fn by_flag(&self, has_records: bool) -> Option<Side> {
+        let Goal::To(side) = self.goal() else { return None };
+        let flag = self.by.map_or(!has_records, |by| by == Way::Flag) && self.confirm_within.is_none();
+        flag.then_some(side)
+    }
+
     pub(crate) fn goal(&self) -> Goal {
         let side = |name| match name {
             SideName::Primary => Side::Primary,

@@ -1,6 +1,6 @@
 //! `veza-dr failover`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -93,9 +93,15 @@ pub(crate) struct Decisions {
     /// From now on only what is critical; a run that is under way is told so
     #[arg(long)]
     pub(crate) ungraceful: bool,
-    /// Agree to a step that waits for approval; may be repeated
+    /// Agree to a step that waits for approval, also of a run that is under way; may be repeated
     #[arg(long, value_name = "STEP")]
     pub(crate) approve: Vec<String>,
+    /// Who agrees to it, where you only enter it; kept in the journal with your name and --reason
+    #[arg(long, value_name = "NAME", requires = "approve")]
+    pub(crate) by: Option<String>,
+    /// Wait so long for approvals that are given elsewhere (`failover resume --approve`), instead of resting: 30m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) wait_for_approval: Option<Duration>,
     /// Leave a step out; may be repeated
     #[arg(long, value_name = "STEP", requires = "reason")]
     pub(crate) skip: Vec<String>,
@@ -121,6 +127,10 @@ fn rule(text: &str) -> Result<Rule, String> {
         Some(help) => format!("{e}; {help}"),
         None => e.to_string(),
     })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    veza_dr_core::parse_duration(text).map_err(|e| e.to_string())
 }
 
 fn yes_no(text: &str) -> Result<(String, bool), String> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use veza_dr_core::{Effect, Result};
-use veza_dr_failover::dns::{Agreement, NoJournal, Switch, SwitchReport, Waited, ZoneView};
+use veza_dr_core::{Effect, Error, ErrorKind, Result};
+use veza_dr_failover::dns::{Agreement, NoJournal, Side, Switch, SwitchReport, Waited, ZoneView};
 
 use super::{
     Session,
@@ -12,24 +12,53 @@ use super::{
 };
 use crate::{
     Exit,
-    args::{Dns, DnsCommand, DnsSwitch},
-    render::{dns_plan_text, dns_report_text, dns_view_text, error_json},
+    args::{Consent, Dns, DnsCommand, DnsSwitch},
+    render::{dns_plan_text, dns_report_text, dns_view_text, error_json, flag_plan_text, flag_text},
+    wiring::Wiring,
 };
 
 /// How often a switch that waits for its confirmation looks for it.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) async fn dns(session: &Session, args: &Dns) -> Result<Exit> {
-    let switch = session.wiring()?.dns_switch(&session.cx).await?;
+    let wiring = session.wiring()?;
+    let has_records = wiring.loaded.config.dns.as_ref().is_none_or(|dns| dns.route53.is_some());
+    let switch = async || wiring.dns_switch(&session.cx).await;
     match &args.command {
-        DnsCommand::Show => show(session, &switch).await,
-        DnsCommand::Switch(args) => change(session, &switch, args).await,
+        DnsCommand::Show => show(session, &wiring, has_records).await,
+        DnsCommand::Switch(args) => match args.by_flag(has_records) {
+            Some(side) => by_flag(session, &wiring, side, &args.consent).await,
+            None => change(session, &switch().await?, args).await,
+        },
         DnsCommand::Rollback { force } => {
-            let report = switch.rollback(&session.cx, *force).await?;
+            let report = switch().await?.rollback(&session.cx, *force).await?;
             Ok(finish(session, &report, "taken back"))
         }
-        DnsCommand::Confirm => confirmed(session, &switch),
+        DnsCommand::Confirm => confirmed(session, &switch().await?),
     }
+}
+
+/// Users led by the flag alone.
+async fn by_flag(session: &Session, wiring: &Wiring, side: Side, consent: &Consent) -> Result<Exit> {
+    let (cx, out) = (&session.cx, &session.out);
+    let flag = wiring.flag_switch()?.ok_or_else(|| {
+        let text = format!("{} names no health flag", wiring.loaded.file.display());
+        Error::new(ErrorKind::Config, text).with_help("add dns.flag, and prepare the zone for it: docs/dns.md")
+    })?;
+    let state = flag.state(cx).await?;
+    let document = || json!({ "flag": state, "to": side });
+    let text = |paint| flag_plan_text(&state, side, paint);
+    if consent.plan {
+        out.result(|| json!({ "plan": document(), "applied": false }), text);
+        return Ok(Exit::Ok);
+    }
+    out.show(text);
+    if let Go::No(e) = session.consent(consent, "Go ahead?").await? {
+        out.json_only(|| not_confirmed(&e, document()));
+        return Ok(Exit::NotConfirmed);
+    }
+    let report = flag.lead(cx, side, 0, "by hand").await?;
+    Ok(finish(session, &report, "done"))
 }
 
 /// The last switch stays.
@@ -47,10 +76,38 @@ fn confirmed(session: &Session, switch: &Switch) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn show(session: &Session, switch: &Switch) -> Result<Exit> {
-    let view = switch.show(&session.cx).await?;
-    session.out.result(|| json!(view), |paint| dns_view_text(&view, paint));
-    Ok(view_exit(&view))
+/// What the provider holds, and how the flag stands, as far as there are such.
+async fn show(session: &Session, wiring: &Wiring, has_records: bool) -> Result<Exit> {
+    let cx = &session.cx;
+    let view = match has_records {
+        true => Some(wiring.dns_switch(cx).await?.show(cx).await?),
+        false => None,
+    };
+    let flag = match wiring.flag_switch()? {
+        Some(flag) => Some(flag.show(cx).await?),
+        None => None,
+    };
+    let by_flag = flag.as_ref().map(|(_, report)| report.ensure_everywhere());
+    session.out.result(
+        || {
+            let mut document = view.as_ref().map_or_else(|| json!({}), |view| json!(view));
+            document["flag"] = json!(flag.as_ref().map(|(state, _)| state));
+            if view.is_none() {
+                document["answers"] = json!(flag.as_ref().map(|(_, report)| &report.records));
+            }
+            document
+        },
+        |paint| {
+            let flag = flag.as_ref().map(|(state, report)| flag_text(state, report, view.is_none(), paint));
+            [flag, view.as_ref().map(|view| dns_view_text(view, paint))].into_iter().flatten().collect()
+        },
+    );
+    // Where records are changed too, they say what is right.
+    Ok(match (&view, by_flag) {
+        (Some(view), _) => view_exit(view),
+        (None, Some(Err(e))) => Exit::from(&e),
+        _ => Exit::Ok,
+    })
 }
 
 fn view_exit(view: &ZoneView) -> Exit {

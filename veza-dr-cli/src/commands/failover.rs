@@ -5,7 +5,8 @@ use std::sync::Arc;
 use veza_dr_core::{Clock, Error, ErrorKind, Result, SystemClock, lease::Holder};
 use veza_dr_failover::measure::{Span, eta};
 use veza_dr_failover::runbook::{
-    Attestation, Bound, Engine, Mode, NobodyWatches, RunOptions, RunReport, RunStatus, Watcher, predictions,
+    Approver, ApprovesElsewhere, Attestation, Bound, Engine, Mode, NobodyApproves, NobodyWatches, RunOptions,
+    RunReport, RunStatus, Watcher, predictions,
 };
 
 use super::{
@@ -18,6 +19,7 @@ use crate::{
     Exit,
     args::{Consent, Decisions, Failover, FailoverCommand, OneRun, Resume, RunStatusArgs, WhichPlan},
     render::{PlanView, RunLines, plan_json, plan_text, run_json, run_text},
+    wiring_approval::AtTheTerminal,
     wiring_failover::Runbooks,
 };
 
@@ -44,11 +46,9 @@ pub(crate) async fn failover(session: &Session, args: &Failover) -> Result<Exit>
 
 async fn runbooks(session: &Session, shown: bool) -> Result<Runbooks> {
     let wiring = Arc::new(session.wiring()?);
-    let user = session.env.get("USER").unwrap_or_else(|| "operator".to_owned());
-    let who = format!("{user}@{}", Holder::this_process("").host);
     let watcher: Arc<dyn Watcher> =
         if shown && !session.global.quiet { Arc::new(RunLines(session.out.stderr())) } else { Arc::new(NobodyWatches) };
-    wiring.runbooks(&session.cx, session.store(), who, watcher).await
+    wiring.runbooks(&session.cx, session.store(), operator(session), watcher).await
 }
 
 async fn plan(session: &Session, which: &WhichPlan) -> Result<Exit> {
@@ -85,7 +85,8 @@ async fn run(session: &Session, which: &WhichPlan, decisions: &Decisions) -> Res
     let mut options = options(decisions);
     // What probes saw is known to the second.
     options.outage_began = options.outage_began.or_else(|| watch.as_ref()?.outage_began());
-    let ran = books.engine.start(&session.cx, &bound, options).await;
+    let engine = books.engine.with_approver(approver(session, decisions));
+    let ran = engine.start(&session.cx, &bound, options).await;
     finish(session, watch, ran).await
 }
 
@@ -102,7 +103,7 @@ async fn finish(session: &Session, watch: Option<Watch>, ran: Result<RunReport>)
 
 async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
     let books = runbooks(session, true).await?;
-    let engine = &books.engine;
+    let engine = &books.engine.with_approver(approver(session, &args.decisions));
     let run = match &args.run.run {
         Some(run) => run.clone(),
         None => engine.unfinished()?.ok_or_else(|| {
@@ -116,13 +117,19 @@ async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
         return finish(session, watch, ran).await;
     }
     // A run that is under way in another process is told, not taken over.
-    if args.decisions.ungraceful
+    if args.only_tells()
         && let Some(holder) = engine.holder(&session.cx).await?
     {
-        engine.report(&run)?;
-        engine.request_ungraceful(&run)?;
-        let report = engine.report(&run)?;
-        return Ok(told(session, &report, Some(&holder)));
+        let mut report = engine.report(&run)?;
+        if args.decisions.ungraceful {
+            engine.request_ungraceful(&run)?;
+        }
+        if !args.decisions.approve.is_empty() {
+            report = engine.approve(&session.cx, &run, &options(&args.decisions)).await?;
+        }
+        // What was asked is done, whatever becomes of the run.
+        told(session, &report, Some(&holder));
+        return Ok(Exit::Ok);
     }
     let mut options = options(&args.decisions);
     for (step, took_place) in &args.took_place {
@@ -135,6 +142,20 @@ async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
         engine.resume(&session.cx, &run, options).await
     };
     finish(session, watch, ran).await
+}
+
+/// Who is asked for approvals: the person at the terminal, or whoever approves from another process.
+fn approver(session: &Session, decisions: &Decisions) -> Arc<dyn Approver> {
+    match (session.out.asker(), decisions.wait_for_approval) {
+        (Some(asker), _) => Arc::new(AtTheTerminal { asker, who: operator(session) }),
+        (None, Some(time)) => Arc::new(ApprovesElsewhere(time)),
+        (None, None) => Arc::new(NobodyApproves),
+    }
+}
+
+fn operator(session: &Session) -> String {
+    let user = session.env.get("USER").unwrap_or_else(|| "operator".to_owned());
+    format!("{user}@{}", Holder::this_process("").host)
 }
 
 async fn status(session: &Session, args: &RunStatusArgs) -> Result<Exit> {
@@ -207,6 +228,7 @@ fn options(decisions: &Decisions) -> RunOptions {
     if decisions.ungraceful {
         options = options.with_mode(Mode::Ungraceful);
     }
+    options = options.in_the_name_of(decisions.by.clone(), decisions.reason.clone());
     // The command line has no skip and no override without a reason.
     let reason = decisions.reason.clone().unwrap_or_default();
     for step in &decisions.approve {
@@ -222,6 +244,16 @@ fn options(decisions: &Decisions) -> RunOptions {
         options = options.with_attestation(Attestation::new(by, statement, SystemClock.now()));
     }
     options
+}
+
+impl Resume {
+    /// Whether all that is asked for can be told to a run that is under way.
+    fn only_tells(&self) -> bool {
+        let d = &self.decisions;
+        let tells = d.ungraceful || !d.approve.is_empty();
+        let decides = !(d.skip.is_empty() && d.overrides.is_empty() && d.attest.is_empty());
+        tells && !decides && self.took_place.is_empty() && !self.rollback
+    }
 }
 
 fn told(session: &Session, report: &RunReport, holder: Option<&str>) -> Exit {

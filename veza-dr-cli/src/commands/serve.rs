@@ -15,7 +15,9 @@ use veza_dr_failover::{
 use super::{
     Session,
     serve_alarms::Alarms,
+    serve_dns::{flag_server, take_back_overdue},
     serve_parts::{FromConfig, LogSink, Refresher, sd_notify},
+    serve_site::keep_site,
 };
 use crate::{Exit, args::Serve, config::ServeSettings, secrets::Given, wiring::Wiring, wiring_quiesce::repair};
 
@@ -27,7 +29,9 @@ const PUT_BACK: Duration = Duration::from_secs(60);
 pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     let wiring = Arc::new(session.wiring()?);
     let cx = &session.cx;
-    if wiring.components().is_empty() {
+    // A standby may do nothing but serve the flag; whoever switches names may do nothing but watch over that.
+    let config = &wiring.loaded.config;
+    if wiring.components().is_empty() && config.dns.is_none() && config.serve.site.is_none() {
         return Err(Error::new(ErrorKind::Config, format!("{} names no source", wiring.loaded.file.display()))
             .with_help("add one under `sources`"));
     }
@@ -37,6 +41,7 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     let metrics = Metrics::new();
     let records: [Arc<dyn DeliveryRecord>; 2] = [log.clone(), Arc::new(metrics.clone())];
     let channels = wiring.channels(cx, &records).await?;
+    let flag = flag_server(&wiring).await?;
     let alarms = Alarms::new(cx, &wiring, vec![Arc::new(LogSink), log.clone()]).await;
     let mut pages = routes(metrics.registry(), metrics.clone());
     let mut server_config = server_config;
@@ -68,6 +73,10 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     let serving = async { server.run(&parts).await };
     let refreshing = refresher.run(&parts, handle);
     let scheduling = async {
+        if wiring.components().is_empty() {
+            parts.token().cancelled().await;
+            return Ok(());
+        }
         let ended = scheduler.run(&parts).await;
         // Nothing is left to watch over.
         parts.cancel();
@@ -78,11 +87,22 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
             alarms.run(&parts, &metrics).await;
         }
     };
-    let (served, (), scheduled, ()) = tokio::join!(serving, refreshing, scheduling, alarming);
+    let flagging = async {
+        match flag {
+            Some(server) => server.run(&parts).await,
+            None => Ok(()),
+        }
+    };
+    let names = take_back_overdue(&parts, &wiring, sinks.as_ref());
+    let site = keep_site(&parts, &wiring, &sinks);
+    let (served, (), scheduled, (), flagged, (), site) =
+        tokio::join!(serving, refreshing, scheduling, alarming, flagging, names, site);
     sd_notify("STOPPING=1");
     end(&quiescer, &channels, sinks.as_ref()).await;
     scheduled?;
     served?;
+    flagged?;
+    site?;
     session.out.json_only(|| serde_json::json!({ "ended": SystemClock.now() }));
     tracing::info!("ended");
     Ok(Exit::Ok)
@@ -157,7 +177,7 @@ async fn end(quiescer: &Quiescer, channels: &[Arc<Queued>], sinks: &Sinks) {
     }
 }
 
-async fn tell(sinks: &Sinks, event: &Event) {
+pub(super) async fn tell(sinks: &Sinks, event: &Event) {
     if let Err(e) = sinks.tell(&Cx::background(), event).await {
         tracing::warn!(error = %e.chain(), "an event could not be told everywhere");
     }

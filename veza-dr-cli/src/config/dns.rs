@@ -12,8 +12,12 @@ use super::{SecretText, Span, Text};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DnsSettings {
-    /// The zone in Amazon Route 53.
-    pub route53: Route53Settings,
+    /// The zone in Amazon Route 53, whose records are changed; not needed where the flag alone leads users.
+    #[serde(default)]
+    pub route53: Option<Route53Settings>,
+    /// The health flag that leads users to the standby without a call to Route 53.
+    #[serde(default)]
+    pub flag: Option<FlagSettings>,
     /// Resolvers that are asked what users get, and where the zone's servers are: an address, with a port where it is
     /// not 53. 1.1.1.1, 8.8.8.8 and 9.9.9.9 where it is left out.
     #[serde(default)]
@@ -22,6 +26,7 @@ pub struct DnsSettings {
     #[serde(default)]
     pub nameservers: Vec<Text>,
     /// The records: a name of your choice for each.
+    #[serde(default)]
     pub records: BTreeMap<String, RecordSettings>,
     /// How long Route 53 may take to bring a change to all its servers; 5m.
     #[serde(default)]
@@ -29,6 +34,28 @@ pub struct DnsSettings {
     /// How long the zone's servers may go on with the old answer after that; 60s.
     #[serde(default)]
     pub verify_within: Option<Span>,
+}
+
+/// A file that the standby serves: while it is there, a health check takes the primary for sick.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FlagSettings {
+    /// The file, on the machine of `site`.
+    pub file: Text,
+    /// The site on whose machine the file is; this machine where it is left out.
+    #[serde(default)]
+    pub site: Option<String>,
+    /// Where the file is served, as the health check fetches it: looked at after each switch.
+    #[serde(default)]
+    pub url: Option<Text>,
+    /// An address and port on which `veza-dr serve` of this machine serves the file, to everybody, at
+    /// /veza-dr-flag/failover.
+    #[serde(default)]
+    pub listen: Option<Text>,
+    /// How long the health check and the name servers may take to follow; 3m.
+    #[serde(default)]
+    pub follow_within: Option<Span>,
 }
 
 /// A hosted zone and how to be let in.

@@ -1,10 +1,36 @@
 //! What the settings of sites must also say.
 
+use std::time::Duration;
+
 use veza_dr_core::ComponentName;
 
 use super::{SiteRoleName, SiteSettings, Text, expand::has_variables, meaning::Meaning};
 
+/// Others count a lease as ended a third of its time after its end: until then everything must have stopped.
+const SHORTEST_LEASE: Duration = Duration::from_secs(15);
+
 impl Meaning<'_> {
+    pub(super) fn served_site(&mut self) {
+        let config = self.config;
+        let Some(name) = &config.serve.site else { return };
+        match config.sites.get(name) {
+            None => {
+                let known: Vec<&str> = config.sites.keys().map(String::as_str).collect();
+                let help = format!("the sites are {}", known.join(", "));
+                self.say("serve.site", format!("there is no site `{name}`"), help);
+            }
+            Some(site) if site.ssh.is_some() => {
+                let help = "the daemon runs on the site's machine, with a file of its own".to_owned();
+                self.say("serve.site", format!("site `{name}` is on another machine"), help);
+            }
+            Some(site) if site.fence.lease.is_none() => {
+                let help = format!("sites: {{ {name}: {{ fence: {{ lease: site-{name} }} }} }}");
+                self.say("serve.site", format!("site `{name}` has no lease to renew"), help);
+            }
+            Some(_) => {}
+        }
+    }
+
     pub(super) fn sites(&mut self) {
         let config = self.config;
         let mut primary: Option<&str> = None;
@@ -25,9 +51,21 @@ impl Meaning<'_> {
             }
             self.site(&path, site);
         }
+        self.served_site();
     }
 
     fn site(&mut self, path: &str, site: &SiteSettings) {
+        if let Some(lease) = &site.fence.lease {
+            let taken = lease == "failover" || self.config.sources.contains_key(lease);
+            if taken || lease.parse::<ComponentName>().is_err() {
+                let help = "small letters, digits, `-` and `_`, and no component's name: site-primary".to_owned();
+                self.say(&format!("{path}.fence.lease"), format!("`{lease}` cannot be the name of this lease"), help);
+            }
+        }
+        if site.fence.lease_time.is_some_and(|t| t.0 < SHORTEST_LEASE) {
+            let help = "a third of it is all the time that services have to stop".to_owned();
+            self.say(&format!("{path}.fence.lease_time"), "is shorter than 15s", help);
+        }
         let project = site.compose.project.raw();
         // Compose's own rule; it would lower or strip the others, and the labels would be another project's.
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';

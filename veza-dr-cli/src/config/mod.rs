@@ -36,7 +36,7 @@ mod values;
 
 pub use backup::{BackupPolicy, CompressionSetting, CompressionSettings};
 pub use conditions::Condition;
-pub use dns::{DnsSettings, RecordSettings, RecordTypeName, Route53Settings, WeightedSettings};
+pub use dns::{DnsSettings, FlagSettings, RecordSettings, RecordTypeName, Route53Settings, WeightedSettings};
 pub use escalation::{ContactSettings, EscalationSettings, LevelSettings};
 pub use failover::FailoverSettings;
 pub use feature::{Feature, switched_off};

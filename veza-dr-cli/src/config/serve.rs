@@ -38,6 +38,10 @@ pub struct ServeSettings {
     /// stopped at once, with nothing half-made left.
     #[serde(default)]
     pub finish_within: Option<Span>,
+    /// The site that runs on this machine: the daemon renews its lease (`sites.NAME.fence.lease`) and closes the site
+    /// when it cannot.
+    #[serde(default)]
+    pub site: Option<String>,
 }
 
 impl ServeSettings {

@@ -96,4 +96,11 @@ pub struct FenceSettings {
     /// The shell command that opens it again; it must be safe to repeat.
     #[serde(default)]
     pub undo: Option<Text>,
+    /// The name of the lease that the site's own daemon renews while the site may serve (`serve.site` in its file); a
+    /// failover that can reach nothing at the site waits it out. It is kept in the store of the runs.
+    #[serde(default)]
+    pub lease: Option<String>,
+    /// How long that lease lasts without being renewed; 60s.
+    #[serde(default)]
+    pub lease_time: Option<Span>,
 }

@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 use veza_dr_failover::dns::{
-    Agreement, RecordReport, SavedSwitch, ServerAnswer, SwitchPlan, SwitchReport, ZoneView, shown,
+    Agreement, FlagState, RecordReport, SavedSwitch, ServerAnswer, Side, SwitchPlan, SwitchReport, ZoneView, shown,
 };
 
 use super::{Paint, human::table, words::local};
@@ -122,6 +122,32 @@ pub(crate) fn dns_view_text(view: &ZoneView, paint: Paint) -> String {
     match &view.last {
         Some(saved) => text.push_str(&last(saved, view.overdue, paint)),
         None => text.push_str("This host made no switch.\nnext: veza-dr dns switch --to standby --plan"),
+    }
+    text
+}
+
+fn flag_word(state: &FlagState) -> &'static str {
+    match state {
+        FlagState::Lowered => "lowered: users are led to the primary",
+        _ => "raised: users are led to the standby",
+    }
+}
+
+pub(crate) fn flag_plan_text(state: &FlagState, to: Side, paint: Paint) -> String {
+    let act = if to == Side::Standby { "raise" } else { "lower" };
+    format!("{}: {act} the health flag, lead users to the {to}\n  it is {}", paint.strong("Plan"), flag_word(state))
+}
+
+/// How the flag stands; with what the name servers answer, where nothing else tells that.
+pub(crate) fn flag_text(state: &FlagState, report: &SwitchReport, with_answers: bool, paint: Paint) -> String {
+    let mut text = format!("{} is {}\n", paint.strong("The health flag"), flag_word(state));
+    if let FlagState::Raised(why) = state {
+        why.lines().skip(1).for_each(|line| text.push_str(&format!("  {line}\n")));
+    }
+    if with_answers {
+        report.records.iter().for_each(|record| text.push_str(&answers(record, paint)));
+        let other = if *state == FlagState::Lowered { "standby" } else { "primary" };
+        text.push_str(&format!("next: veza-dr dns switch --to {other} --by flag\n"));
     }
     text
 }

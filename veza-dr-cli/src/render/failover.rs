@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use serde_json::{Value, json};
 use veza_dr_failover::runbook::{
-    Bound, Entry, Prediction, Record, RunReport, RunStatus, StepOutcome, StepStatus, Violation, Watcher,
+    Bound, Entry, Prediction, Question, Record, RunReport, RunStatus, Safety, StepOutcome, StepStatus, Violation,
+    Watcher,
 };
 
-use super::{SharedWriter, output::Paint};
+use super::{SharedWriter, output::Paint, words::local};
 
 pub(crate) struct PlanView<'a> {
     pub(crate) bound: &'a Bound,
@@ -96,6 +97,10 @@ pub(crate) fn run_text(report: &RunReport, holder: Option<&str>, paint: Paint) -
         format!("{name} {}", at.map_or_else(|| "unknown".to_owned(), |at| at.format("%H:%M:%SZ").to_string()))
     });
     let _ = writeln!(text, "Clock points: {}", points.collect::<Vec<_>>().join(", "));
+    for a in &report.approvals {
+        let comment = a.comment.as_ref().map(|c| format!(": {c}")).unwrap_or_default();
+        let _ = writeln!(text, "Agreed to {} by {} at {}{comment}", a.step, a.who, local(a.at));
+    }
     for o in &report.overrides {
         let _ = writeln!(text, "{} {} by {}: {}", paint.warn("Overridden:"), o.rule, o.who, o.why);
     }
@@ -108,6 +113,29 @@ pub(crate) fn run_text(report: &RunReport, holder: Option<&str>, paint: Paint) -
     if let Some(next) = next(report) {
         let _ = writeln!(text, "Next: {next}");
     }
+    text
+}
+
+/// What a person agrees to: the step, its commands, and what it touches.
+pub(crate) fn question_text(question: &Question) -> String {
+    let step = &question.step;
+    let mut text = format!("\nStep {} of run {} waits for approval:\n", step.id, question.run);
+    for command in &question.commands {
+        let _ = writeln!(text, "    {command}");
+    }
+    let touches = question.safety.iter().filter_map(|s| match s {
+        Safety::Writes => Some("lets a site take writes"),
+        Safety::Dns => Some("leads names elsewhere"),
+        Safety::Destructive => Some("replaces data"),
+        Safety::Production => Some("acts on production"),
+        _ => None,
+    });
+    let touches = question.site.iter().map(|s| format!("site {s}")).chain(touches.map(str::to_owned));
+    let touches: Vec<String> = touches.collect();
+    if !touches.is_empty() {
+        let _ = writeln!(text, "  It touches: {}", touches.join(", "));
+    }
+    text.push_str(&format!("Type {} to agree, or no to let the run rest: ", step.id));
     text
 }
 
@@ -154,6 +182,7 @@ impl Watcher for RunLines {
             },
             Record::UndoOutcome { step, error: None } => format!("{step}: undone"),
             Record::UndoOutcome { step, error: Some(why) } => format!("{step}: not undone: {why}"),
+            Record::Approved { step, who, .. } => format!("{step}: agreed to by {who}"),
             Record::Warning { text } => format!("warning: {text}"),
             _ => return,
         };

@@ -1,5 +1,6 @@
 //! The only code that prints: results for people and as JSON, progress, errors.
 
+mod ask;
 mod assess;
 mod bars;
 mod dns;
@@ -16,11 +17,12 @@ mod status;
 mod validate;
 mod words;
 
+pub(crate) use ask::Asker;
 pub(crate) use assess::{assess_json, assess_text};
 pub(crate) use bars::Bars;
-pub(crate) use dns::{dns_plan_text, dns_report_text, dns_view_text};
+pub(crate) use dns::{dns_plan_text, dns_report_text, dns_view_text, flag_plan_text, flag_text};
 pub(crate) use errors::{error_json, error_text};
-pub(crate) use failover::{PlanView, RunLines, plan_json, plan_text, run_json, run_text};
+pub(crate) use failover::{PlanView, RunLines, plan_json, plan_text, question_text, run_json, run_text};
 pub(crate) use human::{backup_text, check_text, list_text, manifest_text, verify_text};
 pub(crate) use human_restore::{restore_plan_text, restore_text, steps_text};
 #[cfg(feature = "postgres")]

@@ -2,15 +2,15 @@
 
 use std::{
     fmt,
-    io::{BufRead, Write},
+    io::Write,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
-use veza_dr_core::{Cx, Error, ErrorKind, Outcome, Result};
+use veza_dr_core::{Cx, Error, Outcome, Result};
 
-use super::{error_json, error_text};
+use super::{Asker, error_json, error_text};
 use crate::{Exit, Io};
 
 /// A writer that remarks and progress share.
@@ -34,7 +34,7 @@ impl SharedWriter {
         let _ = writeln!(writer, "{text}").and_then(|()| writer.flush());
     }
 
-    fn part(&self, text: &str) {
+    pub(super) fn part(&self, text: &str) {
         let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = write!(writer, "{text}").and_then(|()| writer.flush());
     }
@@ -89,7 +89,7 @@ impl Paint {
 pub(crate) struct Output {
     stdout: SharedWriter,
     stderr: SharedWriter,
-    stdin: Arc<Mutex<Box<dyn BufRead + Send>>>,
+    asker: Asker,
     can_ask: bool,
     json: bool,
     quiet: bool,
@@ -106,10 +106,11 @@ impl fmt::Debug for Output {
 impl Output {
     pub(crate) fn new(io: Io, json: bool, quiet: bool) -> Self {
         let no_color = io.env.get("NO_COLOR");
+        let stderr = SharedWriter::new(io.stderr);
         Self {
             stdout: SharedWriter::new(io.stdout),
-            stderr: SharedWriter::new(io.stderr),
-            stdin: Arc::new(Mutex::new(io.stdin)),
+            asker: Asker::new(io.stdin, stderr.clone()),
+            stderr,
             can_ask: io.stdin_is_terminal && io.stderr_is_terminal,
             json,
             quiet,
@@ -120,6 +121,11 @@ impl Output {
 
     pub(crate) fn stderr(&self) -> SharedWriter {
         self.stderr.clone()
+    }
+
+    /// Who asks, where a person is there to answer.
+    pub(crate) fn asker(&self) -> Option<Asker> {
+        self.can_ask().then(|| self.asker.clone())
     }
 
     /// Whether a person is there to answer.
@@ -186,22 +192,11 @@ impl Output {
             self.stderr.line(&format!("{question} Nobody is there to ask: nothing was done. Add --yes to go ahead."));
             return Ok(false);
         }
-        self.stderr.part(&format!("{question} [y/N] "));
-        let stdin = self.stdin.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            stdin.lock().unwrap_or_else(PoisonError::into_inner).read_line(&mut line).map(|_| line)
-        });
-        let answer = cx.run("wait for an answer", async { read.await.map_err(|e| lost(e.into())) }).await?;
-        let answer = answer.map_err(|e| lost(e.into()))?;
-        let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+        let answer = self.asker.ask(cx, &format!("{question} [y/N] ")).await?;
+        let yes = matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes");
         if !yes {
             self.stderr.line("Nothing was done.");
         }
         Ok(yes)
     }
-}
-
-fn lost(e: Box<dyn std::error::Error + Send + Sync>) -> Error {
-    Error::new(ErrorKind::Unexpected, "the answer could not be read").with_source(e)
 }

@@ -231,6 +231,12 @@ impl LeaseGuard {
         self.shared.check()
     }
 
+    /// How long ago the last renewal that succeeded was begun: from then on its time runs.
+    #[must_use]
+    pub fn since_renewal(&self) -> Duration {
+        self.shared.held.lock().unwrap_or_else(PoisonError::into_inner).began.elapsed()
+    }
+
     /// Gives the lease back, so that the next holder need not wait.
     ///
     /// # Errors

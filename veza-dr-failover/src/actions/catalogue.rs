@@ -7,13 +7,15 @@ use serde_json::{Map, Value};
 use veza_dr_core::{BackupStore, Clock, Error, ErrorKind, EventSink, Result, SystemClock};
 
 use super::{
-    Work,
+    Leading, Names, Work,
     command::CommandStep,
     fence::{Fence, Unfence},
+    notify::{Channel, Notify},
     parameters::{
-        CommandSays, ComponentSays, DnsSays, FenceSays, PromoteSays, ServicesSay, SiteSays, TextSays, WaitSays,
+        CommandSays, ComponentSays, DnsSays, FenceSays, NotifySays, PromoteSays, ServicesSay, SiteSays, TextSays,
+        TtlSays, WaitSays,
     },
-    people::{Note, Notify, Wait},
+    people::{Note, Wait},
     site_actions::{Deed, SiteStep},
     work::WorkStep,
 };
@@ -22,10 +24,11 @@ use crate::{
     site::{SiteControl, SiteRole},
 };
 
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "backup",
     "command",
     "dns",
+    "dns_ttl",
     "fence",
     "note",
     "notify",
@@ -54,7 +57,9 @@ const KINDS: [&str; 16] = [
 pub struct Catalogue {
     sites: Vec<(SiteRole, Arc<dyn SiteControl>)>,
     work: BTreeMap<(&'static str, String), Arc<dyn Work>>,
-    sink: Option<Arc<dyn EventSink>>,
+    leases: BTreeMap<String, String>,
+    names: Option<Arc<dyn Names>>,
+    channels: Vec<Channel>,
     store: Option<Arc<dyn BackupStore>>,
     clock: Arc<dyn Clock>,
 }
@@ -69,7 +74,15 @@ impl Catalogue {
     /// Without sites and work: notes, pauses and commands on this machine.
     #[must_use]
     pub fn new() -> Self {
-        Self { sites: Vec::new(), work: BTreeMap::new(), sink: None, store: None, clock: Arc::new(SystemClock) }
+        Self {
+            sites: Vec::new(),
+            work: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            names: None,
+            channels: Vec::new(),
+            store: None,
+            clock: Arc::new(SystemClock),
+        }
     }
 
     /// Adds a site. Plans call it by its name, or by its role where only one has that.
@@ -79,16 +92,25 @@ impl Catalogue {
         self
     }
 
+    /// The lease that the daemon of a site renews while the site may serve: a fence of the site waits it out where
+    /// nothing stronger proves anything.
+    #[must_use]
+    pub fn with_site_lease(mut self, site: impl Into<String>, lease: impl Into<String>) -> Self {
+        self.leases.insert(site.into(), lease.into());
+        self
+    }
+
     /// What validates a site, by its own address.
     #[must_use]
     pub fn with_validation(self, site: impl Into<String>, work: Arc<dyn Work>) -> Self {
         self.with_work("validate", site, work)
     }
 
-    /// What leads names to a site.
+    /// What leads names to sites.
     #[must_use]
-    pub fn with_dns(self, site: impl Into<String>, work: Arc<dyn Work>) -> Self {
-        self.with_work("dns", site, work)
+    pub fn with_names(mut self, names: Arc<dyn Names>) -> Self {
+        self.names = Some(names);
+        self
     }
 
     /// What restores a component.
@@ -109,10 +131,10 @@ impl Catalogue {
         self.with_work("backup", component, work)
     }
 
-    /// Who is told by `notify`.
+    /// A channel that `notify` tells. One that fails does not fail the step: the run's report has it as a warning.
     #[must_use]
-    pub fn with_notifications(mut self, sink: Arc<dyn EventSink>) -> Self {
-        self.sink = Some(sink);
+    pub fn with_channel(mut self, name: impl Into<String>, sink: Arc<dyn EventSink>) -> Self {
+        self.channels.push(Channel { name: name.into(), sink });
         self
     }
 
@@ -168,6 +190,28 @@ impl Catalogue {
         })
     }
 
+    fn names(&self) -> Result<&Arc<dyn Names>> {
+        self.names.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::Config, "no names are configured")
+                .with_help("say which lead to the sites: dns: …, see docs/dns.md")
+        })
+    }
+
+    fn channels(&self, named: &[String]) -> Result<Vec<Channel>> {
+        if self.channels.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "there is nobody to notify")
+                .with_help("name a channel in the configuration: notify: …"));
+        }
+        let find = |name: &String| {
+            self.channels.iter().find(|c| c.name == *name).cloned().ok_or_else(|| {
+                let known: Vec<&str> = self.channels.iter().map(|c| c.name.as_str()).collect();
+                Error::new(ErrorKind::Config, format!("there is no channel `{name}`"))
+                    .with_help(format!("the channels are {}", known.join(", ")))
+            })
+        };
+        if named.is_empty() { Ok(self.channels.clone()) } else { named.iter().map(find).collect() }
+    }
+
     fn of_component(
         &self,
         kind: &'static str,
@@ -201,9 +245,13 @@ impl Actions for Catalogue {
             "fence" => {
                 let says: FenceSays = said(given)?;
                 let (site, store, clock) = (self.site(&says.site)?, self.store.clone(), self.clock.clone());
-                Ok(Arc::new(Fence { site, says, store, clock }))
+                let lease = self.leases.get(site.name()).cloned();
+                Ok(Arc::new(Fence { site, says, lease, store, clock }))
             }
-            "unfence" => Ok(Arc::new(Unfence(self.site(&said::<SiteSays>(given)?.site)?))),
+            "unfence" => {
+                let site = self.site(&said::<SiteSays>(given)?.site)?;
+                Ok(Arc::new(Unfence { site, store: self.store.clone() }))
+            }
             "up" => self.services(Deed::Up, given),
             "start" => self.services(Deed::Start, given),
             "stop" => self.services(Deed::Stop, given),
@@ -220,12 +268,8 @@ impl Actions for Catalogue {
             "note" => Ok(Arc::new(Note(said::<TextSays>(given)?.text))),
             "wait" => Ok(Arc::new(Wait(said::<WaitSays>(given)?.time))),
             "notify" => {
-                let text = said::<TextSays>(given)?.text;
-                let sink = self.sink.clone().ok_or_else(|| {
-                    Error::new(ErrorKind::Config, "there is nobody to notify")
-                        .with_help("name a channel in the configuration: notify: …")
-                })?;
-                Ok(Arc::new(Notify { text, sink, clock: self.clock.clone() }))
+                let NotifySays { text, channels } = said(given)?;
+                Ok(Arc::new(Notify { text, channels: self.channels(&channels)?, clock: self.clock.clone() }))
             }
             "validate" => {
                 let site = self.site(&said::<SiteSays>(given)?.site)?.name().to_owned();
@@ -234,10 +278,28 @@ impl Actions for Catalogue {
                 Ok(Arc::new(WorkStep { work, site: Some(site), safety: Vec::new(), establishes }))
             }
             "dns" => {
-                let site = self.site(&said::<DnsSays>(given)?.to)?.name().to_owned();
-                let work = self.work("dns", &site, "site")?;
+                let says: DnsSays = said(given)?;
+                let site = self.site(&says.to)?.name().to_owned();
+                if says.percent.is_some_and(|p| p > 100) {
+                    return Err(Error::new(ErrorKind::Config, "`percent` is 0 to 100"));
+                }
+                let how = Leading { by: says.by, percent: says.percent, confirm_within: says.confirm_within };
+                let work = self.names()?.lead(&site, &how)?;
                 let safety = vec![Safety::Dns, Safety::Production];
                 Ok(Arc::new(WorkStep { work, site: Some(site), safety, establishes: Vec::new() }))
+            }
+            "dns_ttl" => {
+                let lower = match said(given)? {
+                    TtlSays { lower: Some(ttl @ 1..=604_800), restore: false } => Some(ttl),
+                    TtlSays { lower: None, restore: true } => None,
+                    _ => {
+                        return Err(Error::new(ErrorKind::Config, "`dns_ttl` lowers to some seconds, or restores")
+                            .with_help("with: { lower: 60 }, or with: { restore: true }"));
+                    }
+                };
+                let work = self.names()?.ttl(lower)?;
+                let safety = vec![Safety::Production];
+                Ok(Arc::new(WorkStep { work, site: None, safety, establishes: Vec::new() }))
             }
             "restore" => self.of_component("restore", given, vec![Safety::Destructive, Safety::Production], Vec::new()),
             "verify_backup" => self.of_component("verify_backup", given, Vec::new(), vec![Establishes::VerifiedCopy]),

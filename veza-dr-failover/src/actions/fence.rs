@@ -18,9 +18,11 @@ use super::{
 };
 use crate::{
     runbook::{Done, Effects, Establishes, FenceProof, FencedBy, Safety, StepAction, StepContext, WAITS_FOR},
-    site::SiteControl,
+    site::{FenceNotice, SiteControl},
 };
 
+/// How long the lease of a site is ours at most, once it was waited out.
+const OURS: Duration = Duration::from_secs(60);
 /// How long a site may take to answer before the next rung is tried, besides the grace of its services.
 const REACH: Duration = Duration::from_secs(20);
 
@@ -28,6 +30,8 @@ const REACH: Duration = Duration::from_secs(20);
 pub(super) struct Fence {
     pub(super) site: Arc<dyn SiteControl>,
     pub(super) says: FenceSays,
+    /// The lease that the site's own daemon renews.
+    pub(super) lease: Option<String>,
     pub(super) store: Option<Arc<dyn BackupStore>>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -51,8 +55,9 @@ impl Fence {
         limited.run("stop the site", work).await
     }
 
-    /// Waits until a lease that the site must renew is free.
-    async fn wait_out(&self, cx: &Cx, lease: &str) -> Result<()> {
+    /// Waits until a lease that the site must renew is free, takes it, and puts up the notice that keeps the site from
+    /// taking it again.
+    async fn wait_out(&self, cx: &Cx, lease: &str, step: &StepContext) -> Result<()> {
         let store = self.store.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Config, format!("lease {lease} cannot be looked at: there is no store"))
         })?;
@@ -64,11 +69,41 @@ impl Fence {
         }
         loop {
             cx.check("wait for a lease to end")?;
-            if !Lease::is_live(cx, store.as_ref(), &key).await? {
-                return Ok(());
+            match Lease::acquire(cx, store.clone(), lease, OURS).await {
+                Ok(guard) => {
+                    self.notice(step).put(cx, store.as_ref()).await?;
+                    guard.check()?;
+                    return guard.release(cx).await;
+                }
+                Err(e) if e.kind() == ErrorKind::Conflict => {}
+                Err(e) => return Err(e),
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+    }
+
+    fn notice(&self, step: &StepContext) -> FenceNotice {
+        FenceNotice::new(self.site.name(), &step.run, step.epoch, self.clock.now())
+    }
+
+    /// The proof, and a notice for the site's own daemon, should it come back.
+    async fn proven(&self, cx: &Cx, step: &StepContext, how: FencedBy, tried: &[String]) -> Done {
+        let done = self.done(how, tried);
+        let Some(store) = &self.store else { return done };
+        let limited = cx.child().with_deadline(SystemTime::now() + REACH);
+        match self.notice(step).put(&limited, store.as_ref()).await {
+            Ok(()) => done,
+            // The proof does not rest on it.
+            Err(e) => done.with_warning(format!(
+                "the store could not be told that {} is fenced, so a daemon there would not learn it: {}",
+                self.site.name(),
+                e.chain()
+            )),
+        }
+    }
+
+    fn lease(&self) -> Option<&str> {
+        self.says.lease.as_deref().or(self.lease.as_deref())
     }
 
     fn done(&self, how: FencedBy, tried: &[String]) -> Done {
@@ -102,7 +137,7 @@ impl StepAction for Fence {
         if says.attestation {
             all.push(format!("else: two different people declare that {site} takes no writes"));
         }
-        all.extend(says.lease.as_ref().map(|lease| format!("else: wait until lease {lease} has ended")));
+        all.extend(self.lease().map(|lease| format!("else: wait until lease {lease} has ended")));
         all.push(format!("believed for {} s", says.valid_for.as_secs()));
         all
     }
@@ -127,7 +162,7 @@ impl StepAction for Fence {
         let mut tried = Vec::new();
         if self.says.stop {
             match self.stop(cx, step).await {
-                Ok(()) => return Ok(self.done(FencedBy::ConfirmedStop, &tried)),
+                Ok(()) => return Ok(self.proven(cx, step, FencedBy::ConfirmedStop, &tried).await),
                 // A newer run has fenced it: ours is the one that must stop.
                 Err(e) if e.kind() == ErrorKind::Conflict => return Err(e),
                 Err(e) => tried.push(format!("stop: {}", e.chain())),
@@ -137,7 +172,7 @@ impl StepAction for Fence {
         if let Some(hook) = &self.says.hook {
             match run_here(cx, hook, step).await {
                 Ok(result) if result.code == 0 => {
-                    return Ok(self.done(FencedBy::Hook { command: hook.clone() }, &tried));
+                    return Ok(self.proven(cx, step, FencedBy::Hook { command: hook.clone() }, &tried).await);
                 }
                 Ok(result) => tried.push(format!("hook: it ended with {}: {}", result.code, result.output.trim())),
                 Err(e) => tried.push(format!("hook: {}", e.chain())),
@@ -147,11 +182,12 @@ impl StepAction for Fence {
         // The word of two people who were there counts before a wait that may be long.
         let by: BTreeSet<String> = step.attestations.iter().map(|a| a.by.trim().to_lowercase()).collect();
         if self.says.attestation && by.len() >= 2 {
-            return Ok(self.done(FencedBy::Attestation { by: by.into_iter().collect() }, &tried));
+            let how = FencedBy::Attestation { by: by.into_iter().collect() };
+            return Ok(self.proven(cx, step, how, &tried).await);
         }
-        if let Some(lease) = &self.says.lease {
-            match self.wait_out(cx, lease).await {
-                Ok(()) => return Ok(self.done(FencedBy::LeaseExpired { lease: lease.clone() }, &tried)),
+        if let Some(lease) = self.lease() {
+            match self.wait_out(cx, lease, step).await {
+                Ok(()) => return Ok(self.done(FencedBy::LeaseExpired { lease: lease.to_owned() }, &tried)),
                 Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
                 Err(e) => tried.push(format!("lease: {}", e.chain())),
             }
@@ -196,6 +232,8 @@ impl StepAction for Fence {
         if let Some(hook) = &self.says.hook_undo {
             succeeded("the hook that opens the site again", &run_here(cx, hook, step).await?)?;
         }
+        // Before the mark: while the notice is there, the site's own daemon would put the mark up again.
+        lift(cx, self.store.as_ref(), self.site.name(), step.epoch).await?;
         if self.says.stop {
             self.site.unfence(cx, step.epoch).await?;
         }
@@ -205,12 +243,15 @@ impl StepAction for Fence {
 
 /// Lets a site serve again: the end of a way back.
 #[derive(Debug)]
-pub(super) struct Unfence(pub(super) Arc<dyn SiteControl>);
+pub(super) struct Unfence {
+    pub(super) site: Arc<dyn SiteControl>,
+    pub(super) store: Option<Arc<dyn BackupStore>>,
+}
 
 #[async_trait]
 impl StepAction for Unfence {
     fn commands(&self) -> Vec<String> {
-        vec![format!("on {}: remove the mark that fences it", self.0.name())]
+        vec![format!("on {}: remove the mark that fences it", self.site.name())]
     }
 
     fn effects(&self) -> Effects {
@@ -222,11 +263,20 @@ impl StepAction for Unfence {
     }
 
     fn site(&self) -> Option<&str> {
-        Some(self.0.name())
+        Some(self.site.name())
     }
 
     async fn act(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
-        self.0.unfence(cx, step.epoch).await?;
-        Ok(Done::new(format!("{} may serve again", self.0.name()), Value::Null))
+        lift(cx, self.store.as_ref(), self.site.name(), step.epoch).await?;
+        self.site.unfence(cx, step.epoch).await?;
+        Ok(Done::new(format!("{} may serve again", self.site.name()), Value::Null))
+    }
+}
+
+/// Takes down the notice that kept the site's own daemon from serving.
+async fn lift(cx: &Cx, store: Option<&Arc<dyn BackupStore>>, site: &str, epoch: u64) -> Result<()> {
+    match store {
+        Some(store) => FenceNotice::lift(cx, store.as_ref(), site, epoch).await,
+        None => Ok(()),
     }
 }

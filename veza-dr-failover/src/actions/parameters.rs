@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::LeadBy;
 use crate::runbook::span;
 
 fn grace() -> Duration {
@@ -82,6 +83,22 @@ pub(super) struct ComponentSays {
 #[serde(deny_unknown_fields)]
 pub(super) struct DnsSays {
     pub(super) to: String,
+    #[serde(default)]
+    pub(super) by: Option<LeadBy>,
+    #[serde(default)]
+    pub(super) percent: Option<u8>,
+    #[serde(default, with = "span::optional")]
+    pub(super) confirm_within: Option<Duration>,
+}
+
+/// `dns_ttl`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TtlSays {
+    #[serde(default)]
+    pub(super) lower: Option<u32>,
+    #[serde(default)]
+    pub(super) restore: bool,
 }
 
 /// `command`: a shell command, here or on a site.
@@ -125,7 +142,17 @@ pub(super) struct WaitSays {
     pub(super) time: Duration,
 }
 
-/// `note`, `notify`.
+/// `notify`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NotifySays {
+    pub(super) text: String,
+    /// Who is told; everybody when nobody is named.
+    #[serde(default)]
+    pub(super) channels: Vec<String>,
+}
+
+/// `note`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TextSays {

@@ -1,10 +1,10 @@
-//! Steps for people: notes, pauses, notifications.
+//! Steps for people: notes and pauses.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use veza_dr_core::{Action, Clock, Cx, Event, EventSink, Phase, Result};
+use veza_dr_core::{Cx, Result};
 
 use crate::runbook::{Done, Effects, Safety, StepAction, StepContext};
 
@@ -64,39 +64,5 @@ impl StepAction for Wait {
         };
         cx.run("wait", sleep).await?;
         Ok(Done::new(format!("waited {} s", self.0.as_secs_f64()), Value::Null))
-    }
-}
-
-/// Tells the configured channels. A message twice is better than none, but not by itself: at most once.
-#[derive(Debug)]
-pub(super) struct Notify {
-    pub(super) text: String,
-    pub(super) sink: Arc<dyn EventSink>,
-    pub(super) clock: Arc<dyn Clock>,
-}
-
-#[async_trait]
-impl StepAction for Notify {
-    fn commands(&self) -> Vec<String> {
-        vec![format!("tell every channel: {}", self.text)]
-    }
-
-    fn effects(&self) -> Effects {
-        Effects::AtMostOnce
-    }
-
-    fn safety(&self) -> Vec<Safety> {
-        vec![Safety::Production]
-    }
-
-    fn site(&self) -> Option<&str> {
-        None
-    }
-
-    async fn act(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
-        let text = format!("{} (run {})", self.text, step.run);
-        let event = Event::new(self.clock.now(), Action::Failover, Phase::Started, text);
-        self.sink.tell(cx, &event).await?;
-        Ok(Done::new("told", Value::Null))
     }
 }

@@ -1,6 +1,6 @@
 //! Work that another library does, as a step.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -17,6 +17,11 @@ pub trait Work: Debug + Send + Sync + 'static {
 
     /// What repeating it does.
     fn effects(&self) -> Effects;
+
+    /// As [`StepAction::least_time`].
+    fn least_time(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// As [`StepAction::prepare`].
     ///
@@ -89,6 +94,10 @@ impl StepAction for WorkStep {
         self.establishes.clone()
     }
 
+    fn least_time(&self) -> Duration {
+        self.work.least_time()
+    }
+
     async fn prepare(&self, cx: &Cx, step: &StepContext) -> Result<Value> {
         self.work.prepare(cx, step).await
     }
@@ -107,5 +116,44 @@ impl StepAction for WorkStep {
 
     async fn undo(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
         self.work.undo(cx, step, before).await
+    }
+}
+
+/// An action that stands for the work of a kind of steps.
+#[derive(Debug)]
+pub struct ActionWork<A>(pub A);
+
+#[async_trait]
+impl<A: StepAction> Work for ActionWork<A> {
+    fn commands(&self) -> Vec<String> {
+        self.0.commands()
+    }
+
+    fn effects(&self) -> Effects {
+        self.0.effects()
+    }
+
+    fn least_time(&self) -> Duration {
+        self.0.least_time()
+    }
+
+    async fn prepare(&self, cx: &Cx, step: &StepContext) -> Result<Value> {
+        self.0.prepare(cx, step).await
+    }
+
+    async fn run(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
+        self.0.act(cx, step, before).await
+    }
+
+    async fn probe(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Applied> {
+        self.0.probe(cx, step, before).await
+    }
+
+    fn can_undo(&self) -> bool {
+        self.0.can_undo()
+    }
+
+    async fn undo(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
+        self.0.undo(cx, step, before).await
     }
 }

@@ -83,6 +83,16 @@ impl SiteUnit {
     }
 }
 
+/// What can be done about TTLs: lowering helps only once the old ones have run out, so it is done when trouble shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TtlAdvice {
+    /// They are longer than this many seconds: lower them while something is wrong.
+    Lower(u32),
+    /// They were lowered: put them back once all is well.
+    Restore,
+}
+
 /// An assessment to be made.
 #[derive(Debug, Clone)]
 pub struct Assess {
@@ -92,6 +102,7 @@ pub struct Assess {
     pub(super) backups: Vec<Arc<dyn ServiceProbe>>,
     pub(super) deadline: Duration,
     pub(super) compromised: bool,
+    pub(super) ttl: Option<TtlAdvice>,
 }
 
 impl Default for Assess {
@@ -111,6 +122,7 @@ impl Assess {
             backups: Vec::new(),
             deadline: PATIENCE,
             compromised: false,
+            ttl: None,
         }
     }
 
@@ -153,6 +165,13 @@ impl Assess {
     #[must_use]
     pub fn suspecting_compromise(mut self, suspected: bool) -> Self {
         self.compromised = suspected;
+        self
+    }
+
+    /// What can be done about how long resolvers keep the names of the sites; nothing by default.
+    #[must_use]
+    pub fn with_ttl_advice(mut self, advice: Option<TtlAdvice>) -> Self {
+        self.ttl = advice;
         self
     }
 }

@@ -48,6 +48,7 @@ impl Assess {
         };
         judge::overall(&mut found, cut_off);
         found.suggest(self.compromised, cut_off);
+        found.advise(self.ttl);
         found
     }
 

@@ -2,7 +2,7 @@
 
 use veza_dr_core::ScenarioKind;
 
-use super::{Assessment, Condition, ServiceFinding, ServiceKind, SiteFinding, Suggestion};
+use super::{Assessment, Condition, ServiceFinding, ServiceKind, SiteFinding, Suggestion, TtlAdvice};
 use crate::site::SiteRole;
 
 impl Assessment {
@@ -34,6 +34,20 @@ impl Assessment {
             next.push("veza-dr check   (and veza-dr assess from another machine)".to_owned());
         }
         (self.suggestion, self.next) = (suggestion, next);
+    }
+
+    /// First of all, as it takes as long as the old TTL to help.
+    pub(super) fn advise(&mut self, ttl: Option<TtlAdvice>) {
+        let primary = self.sites.iter().find(|s| s.role != SiteRole::Standby).map(|s| s.condition);
+        match (ttl, primary) {
+            (Some(TtlAdvice::Lower(to)), Some(Condition::Degraded | Condition::Down)) => {
+                self.next.insert(0, format!("veza-dr dns switch --lower-ttl {to}"));
+            }
+            (Some(TtlAdvice::Restore), Some(Condition::Healthy)) => {
+                self.next.push("veza-dr dns switch --restore-ttl".to_owned());
+            }
+            _ => {}
+        }
     }
 }
 

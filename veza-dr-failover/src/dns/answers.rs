@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use veza_dr_core::{Cx, Error, ErrorKind, RecordKey, RecordSet, RecordType, Result};
 
 use super::{
-    Answer, DnsServer, SwitchSettings, SwitchedRecord,
+    Answer, DnsServer, Side, SiteRecord, SwitchSettings, SwitchedRecord,
     ask::{ask, ask_name_servers, comparable},
     names::plain,
 };
@@ -52,6 +52,8 @@ pub(super) struct Expected {
     before: Vec<(Vec<String>, u32)>,
     /// An alias is among what is wanted.
     open: bool,
+    /// The records are not ours to set: their TTL is whatever it is.
+    any_ttl: bool,
 }
 
 impl Expected {
@@ -62,7 +64,7 @@ impl Expected {
             let key = RecordKey { set_id: None, ..record.key.clone() };
             if !all.iter().any(|e| e.key == key) {
                 let label = record.label.clone();
-                let empty = Self { key, label, wanted: Vec::new(), before: Vec::new(), open: false };
+                let empty = Self { key, label, wanted: Vec::new(), before: Vec::new(), open: false, any_ttl: false };
                 all.push(empty);
             }
             let Some(one) = all.iter_mut().find(|e| (&e.key.name, e.key.kind) == (&record.key.name, record.key.kind))
@@ -74,6 +76,17 @@ impl Expected {
             one.before.extend(answers(record.before.as_ref(), &record.key));
         }
         all
+    }
+
+    /// What a side answers, by whatever records, at whatever TTL.
+    pub(super) fn side(record: &SiteRecord, to: Side) -> Self {
+        let other = if to == Side::Primary { Side::Standby } else { Side::Primary };
+        let of = |side| {
+            let set = RecordSet::new(record.key.clone(), 0, record.values(side).to_vec());
+            answers(Some(&set), &record.key).into_iter().collect()
+        };
+        let (key, label) = (record.key.clone(), record.label.clone());
+        Self { key, label, wanted: of(to), before: of(other), open: false, any_ttl: true }
     }
 
     /// What is wanted, for people.
@@ -91,7 +104,7 @@ impl Expected {
             return Agreement::Unjudged;
         }
         let is = |(values, ttl): &(Vec<String>, u32)| {
-            *values == answer.values && (!whole_ttl || answer.ttl.is_none_or(|t| t == *ttl))
+            *values == answer.values && (!whole_ttl || self.any_ttl || answer.ttl.is_none_or(|t| t == *ttl))
         };
         if self.wanted.iter().any(is) {
             Agreement::Wanted

@@ -13,6 +13,9 @@ use veza_dr_core::{Cx, Effect, Error, ErrorKind, OperationId, Result};
 
 use crate::site::{Job, SiteControl};
 
+/// The first line of a raised flag.
+pub const FLAG_TEXT: &str = "the standby takes over";
+
 /// Where the file is that the standby's web server serves.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -148,7 +151,7 @@ impl HealthFlag {
 
 fn content(epoch: u64, reason: &str) -> String {
     let reason = reason.replace(['\n', '\r'], " ");
-    format!("the standby takes over\nepoch {epoch}\n{reason}\n")
+    format!("{FLAG_TEXT}\nepoch {epoch}\n{reason}\n")
 }
 
 fn raise_command(path: &str, content: &str) -> String {

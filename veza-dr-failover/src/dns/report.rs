@@ -50,6 +50,20 @@ pub struct SwitchReport {
 }
 
 impl SwitchReport {
+    pub(super) fn of(goal: Goal, records: Vec<RecordReport>) -> Self {
+        Self {
+            id: None,
+            goal,
+            rolled_back: false,
+            changed: true,
+            change: None,
+            in_sync_at: None,
+            caches_clear_at: None,
+            records,
+            confirm_by: None,
+        }
+    }
+
     /// The servers of the zone whose answer is `such`.
     fn servers(&self, such: impl Fn(Agreement) -> bool) -> Vec<String> {
         let of = |r: &RecordReport| {

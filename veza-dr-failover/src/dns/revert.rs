@@ -1,13 +1,14 @@
 //! The way back: in one word, or by itself when nobody confirms.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::time::sleep;
 use veza_dr_core::{ChangeSet, Cx, Effect, Error, ErrorKind, Result};
 
 use super::{
-    SavedSwitch, Switch, SwitchPhase, SwitchReport, SwitchedRecord, plan::same, ttl::Remembered, wording::shown,
+    SavedSwitch, Switch, SwitchPhase, SwitchReport, SwitchedRecord, plan::same, saved::Folder, ttl::Remembered,
+    wording::shown,
 };
 
 /// How a switch that awaited confirmation ended.
@@ -22,7 +23,39 @@ pub enum Waited {
     Reverted(Box<SwitchReport>),
 }
 
+/// The switch of the host that keeps its files in `state_dir`, if it was to be taken back before `now` and was not.
+/// Asks nobody but the disk.
+///
+/// ```
+/// let none = veza_dr_failover::dns::overdue_switch("/nonexistent".as_ref(), chrono::Utc::now())?;
+/// assert!(none.is_none());
+/// # Ok::<(), veza_dr_core::Error>(())
+/// ```
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn overdue_switch(state_dir: &Path, now: DateTime<Utc>) -> Result<Option<SavedSwitch>> {
+    Ok(Folder::of(state_dir).load()?.filter(|saved| saved.is_overdue(now)))
+}
+
+/// Whether the host that keeps its files in `state_dir` lowered TTLs that are still to be put back. Asks nobody but the
+/// disk.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn has_lowered_ttls(state_dir: &Path) -> Result<bool> {
+    Ok(!Remembered::load(&Folder::of(state_dir))?.is_empty())
+}
+
 impl Switch {
+    /// Whether TTLs that were lowered by this host are still to be put back.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn has_lowered_ttls(&self) -> Result<bool> {
+        Ok(!Remembered::load(&self.folder)?.is_empty())
+    }
+
     /// The last switch of this host, with what was there before.
     ///
     /// # Errors

@@ -5,17 +5,18 @@ use std::{fmt::Debug, path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::Utc;
 use futures::future::try_join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use veza_dr_core::{ChangeId, ChangeSet, Cx, DnsProvider, Effect, Error, ErrorKind, RecordKey, RecordSet, Result};
 
 use super::{
-    Agreement, DnsServer, Goal, RecordReport, SavedSwitch, Side, SiteRecord, SwitchPhase, SwitchPlan, SwitchReport,
+    DnsServer, Goal, RecordReport, SavedSwitch, Side, SiteRecord, SwitchPhase, SwitchPlan, SwitchReport,
     SwitchedRecord,
-    answers::{Expected, ask_authorities, ask_resolvers, authorities},
+    answers::Expected,
     in_sync::in_sync,
     plan::{digest, same},
     saved::{Folder, Lock},
     ttl::Remembered,
+    verify::{asked, verified},
     wording::shown,
 };
 
@@ -308,50 +309,13 @@ impl Switch {
     /// # Errors
     /// `Cancelled`. Servers that do not answer, or otherwise, are in the report.
     pub(super) async fn verify(&self, cx: &Cx, goal: Goal, records: &[SwitchedRecord]) -> Result<SwitchReport> {
-        let limit = Instant::now() + self.settings.verify_within;
-        let expected = Expected::of(records);
-        let reports = try_join_all(expected.iter().map(|e| self.verify_one(cx, e, limit))).await?;
-        Ok(SwitchReport {
-            id: None,
-            goal,
-            rolled_back: false,
-            changed: true,
-            change: None,
-            in_sync_at: None,
-            caches_clear_at: None,
-            records: reports,
-            confirm_by: None,
-        })
-    }
-
-    async fn verify_one(&self, cx: &Cx, expected: &Expected, limit: Instant) -> Result<RecordReport> {
-        let mut report = self.asked(cx, expected).await?;
-        let settled = |r: &RecordReport| {
-            let right = |a: Agreement| matches!(a, Agreement::Wanted | Agreement::Unjudged);
-            r.problem.is_none() && r.servers.iter().all(|s| right(s.agreement))
-        };
-        while !settled(&report) && Instant::now() < limit {
-            cx.run("wait for the name servers", async {
-                sleep(self.settings.poll.min(Duration::from_secs(2))).await;
-                Ok(())
-            })
-            .await?;
-            report = self.asked(cx, expected).await?;
-        }
-        report.resolvers = ask_resolvers(cx, &self.settings.resolvers, expected).await;
-        Ok(report)
+        let reports = verified(cx, &self.settings, &Expected::of(records), self.settings.verify_within).await?;
+        Ok(SwitchReport::of(goal, reports))
     }
 
     /// What the servers of the zone answer now.
     pub(super) async fn asked(&self, cx: &Cx, expected: &Expected) -> Result<RecordReport> {
-        cx.check("ask the name servers")?;
-        let key = &expected.key;
-        let (servers, problem) = match authorities(cx, &self.settings, &key.name).await {
-            Ok(servers) => (ask_authorities(cx, &servers, expected).await, None),
-            Err(e) => (Vec::new(), Some(e.chain())),
-        };
-        let (label, record) = (expected.label.clone(), key.to_string());
-        Ok(RecordReport { label, record, wanted: expected.text(), servers, resolvers: Vec::new(), problem })
+        asked(cx, &self.settings, expected).await
     }
 
     pub(super) fn lock(&self) -> Result<Lock> {

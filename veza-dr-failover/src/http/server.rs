@@ -24,13 +24,23 @@ pub struct ServerConfig {
     pub token: Option<SecretString>,
     /// Links that acknowledge calls are served without it: each carries a signature of its own.
     pub signed_links: bool,
+    /// What is served is meant for everybody, on any address, without a token.
+    pub public: bool,
 }
 
 impl ServerConfig {
     /// Listens here, for everybody on this machine.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, token: None, signed_links: false }
+        Self { listen, token: None, signed_links: false, public: false }
+    }
+
+    /// Serves everybody who reaches the address: only for routes without anything to hide, such as
+    /// [`flag_routes`](super::flag_routes).
+    #[must_use]
+    pub fn for_everybody(mut self) -> Self {
+        self.public = true;
+        self
     }
 
     /// Admits only who sends this token.
@@ -67,7 +77,7 @@ impl Server {
         if config.token.as_ref().is_some_and(|t| t.expose_secret().trim().is_empty()) {
             return Err(Error::new(ErrorKind::Config, "the token of the page is empty: it would let everyone in"));
         }
-        if !config.listen.ip().is_loopback() && config.token.is_none() {
+        if !config.listen.ip().is_loopback() && config.token.is_none() && !config.public {
             let text = format!("{} can be reached from other machines and has no token", config.listen);
             return Err(Error::new(ErrorKind::Config, text)
                 .with_help("give a token (serve.token_file), or listen on 127.0.0.1"));

@@ -95,7 +95,10 @@ impl RecoveryReport {
                 Record::ModeChanged { who, mode } => {
                     Person::new(who, "changed the mode", at).about(format!("{mode:?}").to_lowercase())
                 }
-                Record::Approved { step, who } => Person::new(who, "approved", at).about(step),
+                Record::Approved { step, who, comment } => {
+                    let said = comment.as_ref().map_or_else(|| step.clone(), |comment| format!("{step}: {comment}"));
+                    Person::new(who, "approved", at).about(said)
+                }
                 Record::Attested { attestation } => {
                     Person::new(&attestation.by, "attested", at).about(&attestation.statement)
                 }

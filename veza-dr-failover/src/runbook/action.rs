@@ -1,8 +1,9 @@
 //! What a step of a runbook does, and what the engine must know of it to run it safely.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use veza_dr_core::{Cx, Result};
@@ -78,13 +79,33 @@ pub struct Done {
     /// The proof that a fence gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<FenceProof>,
+    /// What did not go well although the step is done; the run's report shows it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// When its clock point was reached, where that was before the step ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<DateTime<Utc>>,
 }
 
 impl Done {
     /// A result with its evidence.
     #[must_use]
     pub fn new(text: impl Into<String>, evidence: Value) -> Self {
-        Self { text: text.into(), evidence, fence: None }
+        Self { text: text.into(), evidence, fence: None, warnings: Vec::new(), reached: None }
+    }
+
+    /// Adds something that people should know of.
+    #[must_use]
+    pub fn with_warning(mut self, text: impl Into<String>) -> Self {
+        self.warnings.push(text.into());
+        self
+    }
+
+    /// Says when what the step is for was reached: a step that then waits ends later.
+    #[must_use]
+    pub fn reached_at(mut self, at: DateTime<Utc>) -> Self {
+        self.reached = Some(at);
+        self
     }
 
     /// Adds the proof that a site takes no writes.
@@ -147,6 +168,11 @@ pub trait StepAction: Debug + Send + Sync + 'static {
     /// What it establishes once it succeeded.
     fn establishes(&self) -> Vec<Establishes> {
         Vec::new()
+    }
+
+    /// The least time that one try must be given: a plan that gives it less is refused.
+    fn least_time(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Looks at the world before it is changed and gives what `probe` and `undo` will need: the pre-image. Changes

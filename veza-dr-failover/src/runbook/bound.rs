@@ -59,6 +59,12 @@ impl Bound {
             };
             let graceful = build(&step.action, &step.parameters)?;
             let ungraceful = step.ungraceful.as_ref().map(|v| build(&v.action, &v.parameters)).transpose()?;
+            let least = ungraceful.iter().chain([&graceful]).map(|a| a.least_time()).max().unwrap_or_default();
+            if step.timeout < least || step.total_timeout.is_some_and(|total| total < least) {
+                let least = least.as_secs();
+                let text = format!("{place}step {}: its time is shorter than what it waits for", step.id);
+                return Err(Error::new(ErrorKind::Config, text).with_help(format!("give it: timeout: {least}s")));
+            }
             bound.insert(step.id.clone(), Choice { graceful, ungraceful });
         }
         Ok(Self { plan, actions: bound })

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The lease that a run holds.
-const LEASE: &str = "failover";
+pub(super) const LEASE: &str = "failover";
 
 /// Executes plans. One run at a time; each leaves a journal from which it is taken up again, however it was stopped.
 ///
@@ -249,70 +249,6 @@ impl Engine {
         done
     }
 
-    /// Asks a live run, from another process, to go on ungracefully.
-    ///
-    /// # Errors
-    /// When the request cannot be left in the state folder.
-    pub fn request_ungraceful(&self, run: &str) -> Result<()> {
-        let path = self.journals.folder().join(format!("{run}.ungraceful"));
-        std::fs::write(&path, &self.who).map_err(|e| {
-            Error::new(ErrorKind::Unavailable, format!("{} cannot be written", path.display())).with_source(e)
-        })
-    }
-
-    /// How a run stands, by its journal.
-    ///
-    /// # Errors
-    /// `NotFound` without such a run; `Corrupt` when its journal is damaged.
-    pub fn report(&self, run: &str) -> Result<RunReport> {
-        Ok(RunReport::of(&State::of(&read_journal(&self.path(run))?)?))
-    }
-
-    /// Who holds the right to run, if anybody does.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn holder(&self, cx: &Cx) -> Result<Option<String>> {
-        Lease::holder(cx, self.store.as_ref(), LEASE).await
-    }
-
-    /// The names of all runs, the oldest first.
-    ///
-    /// # Errors
-    /// When the state folder cannot be read; that there is none yet is no error.
-    pub fn runs(&self) -> Result<Vec<String>> {
-        self.journals.runs()
-    }
-
-    /// The newest run that has not ended.
-    ///
-    /// # Errors
-    /// As [`Engine::runs`]; `Corrupt` when a journal is damaged.
-    pub fn unfinished(&self) -> Result<Option<String>> {
-        for run in self.runs()?.into_iter().rev() {
-            match State::of(&read_journal(&self.path(&run))?) {
-                Ok(state) if state.ending.is_none() => return Ok(Some(run)),
-                Ok(_) => {}
-                // Killed before its first line: nothing was done.
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(None)
-    }
-
-    /// The journal of a run.
-    #[must_use]
-    pub fn path(&self, run: &str) -> PathBuf {
-        self.journals.path(run)
-    }
-
-    /// The journals, to be read.
-    #[must_use]
-    pub fn journals(&self) -> &Journals {
-        &self.journals
-    }
-
     fn live<'a>(&'a self, bound: &'a Bound, journal: Journal, state: State, run: &str) -> Result<Live<'a>> {
         let copies = Copies::start(self.store.clone(), self.path(run), run)?;
         Ok(Live { engine: self, bound, state: Mutex::new(state), journal: Mutex::new(journal), copies })
@@ -389,4 +325,12 @@ fn refuse_form_overrides(options: &RunOptions) -> Result<()> {
 /// How a run is done from here on.
 pub(super) fn is_ungraceful(mode: Mode) -> bool {
     mode == Mode::Ungraceful
+}
+
+/// In whose name approvals are given, and who entered them.
+pub(super) fn name_of(who: &str, options: &RunOptions) -> String {
+    match options.approved_by.as_deref().map(str::trim) {
+        Some(name) if !name.is_empty() => format!("{name} (entered by {who})"),
+        _ => who.to_owned(),
+    }
 }

@@ -12,8 +12,13 @@ use tokio::time::{Instant, sleep};
 use veza_dr_core::{Cx, Error, ErrorKind, Result, lease::LeaseGuard};
 
 use super::{
-    Bound, Ending, Engine, Mode, Record, Rule, RunOptions, RunReport, StepOutcome, StepStatus, copies::Copies,
-    engine::is_ungraceful, journal::Journal, rules::Violation, state::State,
+    Bound, Ending, Engine, Mode, Question, Record, Rule, RunOptions, RunReport, StepOutcome, StepStatus,
+    copies::Copies,
+    engine::{is_ungraceful, name_of},
+    journal::Journal,
+    questions::Questions,
+    rules::Violation,
+    state::State,
 };
 
 /// How often requests from outside are looked for.
@@ -33,6 +38,8 @@ enum Admission {
     Go,
     /// Another step comes first.
     Later,
+    /// A person must agree first.
+    Ask(Box<Question>),
     /// Not in this run until somebody does something.
     Held {
         why: String,
@@ -70,12 +77,7 @@ impl Live<'_> {
     pub(super) fn decide(&self, options: &RunOptions) -> Result<()> {
         let who = || self.engine.who.clone();
         let plan = self.bound.plan();
-        let named = options.approve.iter().chain(options.skip.keys()).chain(options.settle.keys());
-        if let Some(unknown) = named.into_iter().find(|id| plan.step(id).is_none()) {
-            let known: Vec<&str> = plan.steps.iter().map(|s| s.id.as_str()).collect();
-            let text = format!("the plan has no step `{unknown}`");
-            return Err(Error::new(ErrorKind::Config, text).with_help(format!("its steps are {}", known.join(", "))));
-        }
+        plan.known_steps(options.approve.iter().chain(options.skip.keys()).chain(options.settle.keys()))?;
         let (mode, before) = (options.mode, self.state().mode);
         if let Some(mode) = mode.filter(|m| *m != before) {
             self.record(Record::ModeChanged { mode, who: who() })?;
@@ -87,7 +89,8 @@ impl Live<'_> {
             self.record(Record::Attested { attestation: attestation.clone() })?;
         }
         for step in &options.approve {
-            self.record(Record::Approved { step: step.clone(), who: who() })?;
+            let (step, who, comment) = (step.clone(), name_of(&self.engine.who, options), options.comment.clone());
+            self.record(Record::Approved { step, who, comment })?;
         }
         for (step, took_place) in &options.settle {
             if matches!(self.state().status(step), StepStatus::Unknown | StepStatus::Started) {
@@ -114,12 +117,16 @@ impl Live<'_> {
         let mut active: BTreeSet<String> = BTreeSet::new();
         let mut tried: BTreeSet<String> = BTreeSet::new();
         let mut held: BTreeMap<String, (String, Option<Rule>)> = BTreeMap::new();
+        let mut questions = Questions::default();
         let mut fatal: Option<Error> = None;
         let mut copy_failed = false;
         let mut keep_at = Instant::now() + self.engine.keep_every;
         let mut keeping: Option<BoxFuture<'_, Vec<String>>> = None;
         loop {
             self.look_for_requests()?;
+            // Somebody agreed from elsewhere.
+            held.retain(|id, (_, rule)| rule.is_some() || !self.state().approved.contains_key(id));
+            questions.drop_answered(&self.state());
             if let Some(why) = self.copies.failure().filter(|_| !copy_failed) {
                 copy_failed = true;
                 let text = format!("the journal could not be copied to store {}: {why}", self.engine.store.info().name);
@@ -128,7 +135,10 @@ impl Live<'_> {
             let stopped = cx.is_cancelled() || fatal.is_some() || self.is_out_of_time() || self.has_failed(&tried);
             if !stopped {
                 for id in self.candidates(&active, &tried, &held) {
-                    match self.admit(cx, &id, &active, &mut tried).await? {
+                    if questions.is_open(&id) {
+                        continue;
+                    }
+                    match self.admit(&id, &active, &mut tried)? {
                         Admission::Go => {
                             tried.insert(id.clone());
                             active.insert(id.clone());
@@ -136,13 +146,15 @@ impl Live<'_> {
                             running.push(step.boxed());
                         }
                         Admission::Later => {}
+                        Admission::Ask(question) => questions.ask(cx, &self.engine.approver, *question),
                         Admission::Held { why, refused } => {
                             held.insert(id, (why, refused));
                         }
                     }
                 }
             }
-            if running.is_empty() && (stopped || self.candidates(&active, &tried, &held).is_empty()) {
+            let waits = !questions.is_empty() || !self.candidates(&active, &tried, &held).is_empty();
+            if running.is_empty() && (stopped || !waits) {
                 break;
             }
             if keeping.is_none() && Instant::now() >= keep_at && !stopped {
@@ -161,6 +173,18 @@ impl Live<'_> {
                         fatal.get_or_insert(e);
                     }
                 }
+                Some((id, answer)) = questions.next() => match answer {
+                    Ok(Some(who)) => self.record(Record::Approved { step: id, who, comment: None })?,
+                    Ok(None) => {
+                        let run = self.state().run.clone();
+                        let why = format!("step {id} waits for approval: veza-dr failover resume {run} --approve {id}");
+                        held.insert(id, (why, None));
+                    }
+                    Err(e) if e.kind() == ErrorKind::Cancelled => {}
+                    Err(e) => {
+                        fatal.get_or_insert(e);
+                    }
+                },
                 found = kept => {
                     keeping = None;
                     keep_at = Instant::now() + self.engine.keep_every;
@@ -242,13 +266,7 @@ impl Live<'_> {
     }
 
     /// Whether a step may begin by approval and rules.
-    async fn admit(
-        &self,
-        cx: &Cx,
-        id: &str,
-        active: &BTreeSet<String>,
-        tried: &mut BTreeSet<String>,
-    ) -> Result<Admission> {
+    fn admit(&self, id: &str, active: &BTreeSet<String>, tried: &mut BTreeSet<String>) -> Result<Admission> {
         let Some(step) = self.bound.plan().step(id) else { return Ok(Admission::Later) };
         let ungraceful = is_ungraceful(self.state().mode);
         let Some(action) = self.bound.action(id, ungraceful) else { return Ok(Admission::Later) };
@@ -282,17 +300,14 @@ impl Live<'_> {
                 return Ok(Admission::Held { why, refused: Some(rule) });
             }
         }
-        if step.approval && !self.state().approved.contains(id) {
-            match self.engine.approver.approve(cx, step, &action.commands()).await {
-                Ok(Some(who)) => self.record(Record::Approved { step: id.to_owned(), who })?,
-                Ok(None) => {
-                    let run = self.state().run.clone();
-                    let why = format!("step {id} waits for approval: veza-dr failover resume {run} --approve {id}");
-                    return Ok(Admission::Held { why, refused: None });
-                }
-                Err(e) if e.kind() == ErrorKind::Cancelled => return Ok(Admission::Later),
-                Err(e) => return Err(e),
-            }
+        if step.approval && !self.state().approved.contains_key(id) {
+            return Ok(Admission::Ask(Box::new(Question {
+                run: self.state().run.clone(),
+                step: step.clone(),
+                commands: action.commands(),
+                site: action.site().map(str::to_owned),
+                safety: action.safety(),
+            })));
         }
         Ok(Admission::Go)
     }
@@ -314,20 +329,5 @@ impl Live<'_> {
             }
         }
         found
-    }
-
-    fn look_for_requests(&self) -> Result<()> {
-        let (run, mode) = {
-            let state = self.state();
-            (state.run.clone(), state.mode)
-        };
-        let path = self.engine.journals.folder().join(format!("{run}.ungraceful"));
-        let Ok(who) = std::fs::read_to_string(&path) else { return Ok(()) };
-        if mode != Mode::Ungraceful {
-            self.record(Record::ModeChanged { mode: Mode::Ungraceful, who })?;
-        }
-        // What is left of it would only be read again.
-        let _ = std::fs::remove_file(&path);
-        Ok(())
     }
 }

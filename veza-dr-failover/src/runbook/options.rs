@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use veza_dr_core::{Cx, Result};
 
-use super::{Attestation, Entry, Mode, Rule, Step};
+use super::{Attestation, Entry, Mode, Rule, Safety, Step};
 
 /// Decisions of the operator; the journal keeps each with their name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub struct RunOptions {
     pub plan_sha: Option<String>,
     /// Steps that are agreed to.
     pub approve: BTreeSet<String>,
+    /// Who agrees to them, where it is not the one who enters it.
+    pub approved_by: Option<String>,
+    /// What they say to it.
+    pub comment: Option<String>,
     /// Steps that are left out, and why.
     pub skip: BTreeMap<String, String>,
     /// Rules that are gone on without, and why.
@@ -52,6 +57,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_approval(mut self, step: impl Into<String>) -> Self {
         self.approve.insert(step.into());
+        self
+    }
+
+    /// The approvals are given in this name, and with these words.
+    #[must_use]
+    pub fn in_the_name_of(mut self, who: Option<String>, comment: Option<String>) -> Self {
+        (self.approved_by, self.comment) = (who, comment);
         self
     }
 
@@ -91,14 +103,30 @@ impl RunOptions {
     }
 }
 
-/// Asks a person for what only a person may decide.
+/// A step that waits for a person to agree.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Question {
+    /// The run.
+    pub run: String,
+    /// The step.
+    pub step: Step,
+    /// What it will do.
+    pub commands: Vec<String>,
+    /// The site that it acts on, if it is one.
+    pub site: Option<String>,
+    /// What it does to the safety of the data.
+    pub safety: Vec<Safety>,
+}
+
+/// Asks a person for what only a person may decide. Other steps go on meanwhile.
 #[async_trait]
 pub trait Approver: Debug + Send + Sync + 'static {
-    /// Whether the step may be done, and who says so; `None` when nobody does.
+    /// Whether the step may be done, and who says so; `None` when nobody does. Several may be asked for at a time.
     ///
     /// # Errors
-    /// `Cancelled` when the question was interrupted.
-    async fn approve(&self, cx: &Cx, step: &Step, commands: &[String]) -> Result<Option<String>>;
+    /// `Cancelled` when the question was interrupted, as it is when somebody agrees from elsewhere.
+    async fn approve(&self, cx: &Cx, question: &Question) -> Result<Option<String>>;
 }
 
 /// Nobody is there to ask: the run rests until it is resumed with the approval.
@@ -107,8 +135,24 @@ pub struct NobodyApproves;
 
 #[async_trait]
 impl Approver for NobodyApproves {
-    async fn approve(&self, _: &Cx, _: &Step, _: &[String]) -> Result<Option<String>> {
+    async fn approve(&self, _: &Cx, _: &Question) -> Result<Option<String>> {
         Ok(None)
+    }
+}
+
+/// Nobody is here to ask, but somebody may agree from another process, by [`Engine::approve`](super::Engine::approve):
+/// for so long the run waits.
+#[derive(Debug, Clone, Copy)]
+pub struct ApprovesElsewhere(pub Duration);
+
+#[async_trait]
+impl Approver for ApprovesElsewhere {
+    async fn approve(&self, cx: &Cx, _: &Question) -> Result<Option<String>> {
+        let wait = async {
+            tokio::time::sleep(self.0).await;
+            Ok(None)
+        };
+        cx.run("wait for an approval", wait).await
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use veza_dr_core::{Error, ErrorKind, Result};
 
 use super::span;
 
@@ -201,6 +202,14 @@ impl Plan {
     #[must_use]
     pub fn step(&self, id: &str) -> Option<&Step> {
         self.steps.iter().find(|s| s.id == id)
+    }
+
+    /// Refuses names that are no steps of the plan.
+    pub(super) fn known_steps<'a>(&self, named: impl IntoIterator<Item = &'a String>) -> Result<()> {
+        let Some(unknown) = named.into_iter().find(|id| self.step(id).is_none()) else { return Ok(()) };
+        let known: Vec<&str> = self.steps.iter().map(|s| s.id.as_str()).collect();
+        let text = format!("the plan has no step `{unknown}`");
+        Err(Error::new(ErrorKind::Config, text).with_help(format!("its steps are {}", known.join(", "))))
     }
 
     /// `file:line` of a step, where it was read from a file.

@@ -117,6 +117,9 @@ pub enum Record {
         step: String,
         /// Who.
         who: String,
+        /// What they said to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<String>,
     },
     /// A person declared something.
     Attested {

@@ -64,6 +64,20 @@ pub struct OverrideReport {
     pub why: String,
 }
 
+/// A step that a person agreed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ApprovalReport {
+    /// The step.
+    pub step: String,
+    /// Who.
+    pub who: String,
+    /// What they said to it.
+    pub comment: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
 /// A run, told.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -96,6 +110,8 @@ pub struct RunReport {
     pub steps: Vec<StepReport>,
     /// The clock points `T0` to `T8`; `None` is unknown, never zero.
     pub points: BTreeMap<&'static str, Option<DateTime<Utc>>>,
+    /// Steps that a person agreed to.
+    pub approvals: Vec<ApprovalReport>,
     /// Rules that a person went on without.
     pub overrides: Vec<OverrideReport>,
     /// What people should know of.
@@ -152,7 +168,7 @@ impl RunReport {
             let Some(point) = POINTS.into_iter().find(|p| step.marks.as_deref() == Some(*p)) else { continue };
             let s = state.steps.get(&step.id).filter(|s| s.status == StepStatus::Done);
             // Of several steps with one mark the last one counts.
-            if let Some(at) = s.and_then(|s| s.ended) {
+            if let Some(at) = s.and_then(|s| s.done.as_ref().and_then(|d| d.reached).or(s.ended)) {
                 let known = points.get(point).copied().flatten();
                 points.insert(point, known.max(Some(at)));
             }
@@ -172,6 +188,7 @@ impl RunReport {
             last: state.last,
             steps,
             points,
+            approvals: state.approved.values().cloned().collect(),
             overrides: state
                 .overridden
                 .iter()

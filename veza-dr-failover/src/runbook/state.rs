@@ -1,13 +1,13 @@
 //! What a journal adds up to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use veza_dr_core::{Error, ErrorKind, Result};
 
-use super::{Attestation, Done, Ending, Entry, Mode, Plan, Record, Rule, StepOutcome};
+use super::{ApprovalReport, Attestation, Done, Ending, Entry, Mode, Plan, Record, Rule, StepOutcome};
 
 /// How far a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -95,7 +95,8 @@ pub(super) struct State {
     pub(super) started: DateTime<Utc>,
     pub(super) outage_began: Option<DateTime<Utc>>,
     pub(super) steps: BTreeMap<String, StepState>,
-    pub(super) approved: BTreeSet<String>,
+    /// The first approval of each step.
+    pub(super) approved: BTreeMap<String, ApprovalReport>,
     pub(super) attestations: Vec<Attestation>,
     pub(super) overridden: BTreeMap<Rule, (String, String)>,
     pub(super) warnings: Vec<String>,
@@ -127,7 +128,7 @@ impl State {
             started: first.at,
             outage_began: *outage_began,
             steps: plan.steps.iter().map(|s| (s.id.clone(), StepState::default())).collect(),
-            approved: BTreeSet::new(),
+            approved: BTreeMap::new(),
             attestations: Vec::new(),
             overridden: BTreeMap::new(),
             warnings: Vec::new(),
@@ -152,8 +153,9 @@ impl State {
                 self.paused = None;
             }
             Record::ModeChanged { mode, .. } => self.mode = *mode,
-            Record::Approved { step, .. } => {
-                self.approved.insert(step.clone());
+            Record::Approved { step, who, comment } => {
+                let (step, who, comment, at) = (step.clone(), who.clone(), comment.clone(), entry.at);
+                self.approved.entry(step.clone()).or_insert(ApprovalReport { step, who, comment, at });
             }
             Record::Attested { attestation } => self.attestations.push(attestation.clone()),
             Record::Overridden { rule, who, why } => {
@@ -176,10 +178,15 @@ impl State {
                 s.began = Some(entry.at);
                 (s.ended, s.settled, s.given_up) = (None, None, false);
             }),
-            Record::Outcome { step, outcome, attempt } => self.change(step, |s| {
-                s.attempts = s.attempts.max(*attempt);
-                s.end(entry, outcome);
-            }),
+            Record::Outcome { step, outcome, attempt } => {
+                if let StepOutcome::Ok { done, .. } = outcome {
+                    self.warnings.extend(done.warnings.iter().map(|text| format!("step {step}: {text}")));
+                }
+                self.change(step, |s| {
+                    s.attempts = s.attempts.max(*attempt);
+                    s.end(entry, outcome);
+                });
+            }
             Record::Reopened { step, why } => self.change(step, |s| {
                 s.status = StepStatus::Waiting;
                 s.text.clone_from(why);
