@@ -19,6 +19,7 @@ mod data_loss;
 mod forecast;
 mod history;
 mod log;
+mod loss_of_run;
 mod outage;
 mod points;
 mod prober;

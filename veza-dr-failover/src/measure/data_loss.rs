@@ -5,8 +5,6 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::runbook::RunReport;
-
 /// What one component lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -69,13 +67,6 @@ pub struct DataLoss {
 }
 
 impl DataLoss {
-    /// What a run says that it lost.
-    #[must_use]
-    pub fn of_run(report: &RunReport) -> Self {
-        let _ = report;
-        Self::default()
-    }
-
     /// Of these parts.
     ///
     /// ```

@@ -15,7 +15,7 @@ use veza_dr_core::{Cx, Error, ErrorKind, Result};
 use super::{AvailabilityLog, ClockPoints, DataLoss, RecoveryHistory, RecoveryKind, RecoveryRecord};
 use crate::{
     files::cannot,
-    runbook::{Journals, Plan, RunReport, RunStatus},
+    runbook::{Journals, Plan, RunReport, RunStatus, read_journal},
 };
 
 /// What recovery is held to.
@@ -114,7 +114,7 @@ impl Recorder {
         let (report, plan) = self.journals.read(run)?;
         let read = match report.status {
             RunStatus::Completed | RunStatus::CompletedWithSkips | RunStatus::RolledBack | RunStatus::Abandoned => {
-                Run::Ended(Box::new(self.record(&report, points)?))
+                Run::Ended(Box::new(self.record(&report, &plan, points)?))
             }
             _ => Run::Live(Box::new((report, plan))),
         };
@@ -148,11 +148,17 @@ impl Recorder {
         Ok(new)
     }
 
-    fn record(&self, report: &RunReport, points: ClockPoints) -> Result<RecoveryRecord> {
+    fn record(&self, report: &RunReport, plan: &Plan, points: ClockPoints) -> Result<RecoveryRecord> {
         let path = self.journals.folder().join(format!("{}.record.json", report.run));
         let kept = read(&path)?;
         let mut record = RecoveryRecord::of_run(report, RecoveryKind::Recovery, self.host.clone());
-        record = record.with_points(points).with_data_loss(DataLoss::of_run(report));
+        record = record.with_points(points);
+        // What was restored and undone again is not used any more.
+        if report.status != RunStatus::RolledBack {
+            let entries = read_journal(&self.journals.path(&report.run))?;
+            let lost = DataLoss::of_journal(&entries, plan, record.points.t0);
+            record = record.with_data_loss(lost);
+        }
         if let Some(o) = self.objectives(record.scenario.as_deref()) {
             record = record.with_objectives(o.rto, o.rpo);
         }
