@@ -117,7 +117,8 @@ async fn what_was_raised_and_not_delivered_is_delivered_by_the_next_process_once
     desk.deliver(&cx).await.unwrap();
     let mut told: Vec<String> = second.0.iter().flat_map(|(_, e)| e.ids()).collect();
     let mut expected: Vec<String> = raised.iter().map(|m| m.id.clone()).collect();
-    (told.sort(), expected.sort());
+    told.sort();
+    expected.sort();
     assert_eq!(told, expected);
     // Killed after the channel had it and before that was on record: told again, under the same name.
     let book = place.path().join("alarms/book.jsonl");
@@ -143,7 +144,8 @@ async fn two_processes_at_one_book_raise_and_tell_each_alarm_once() {
             desk.evaluate(&facts(minutes)).unwrap();
         }
         let (a, b) = tokio::join!(one.deliver(&cx), two.deliver(&cx));
-        (a.unwrap(), b.unwrap());
+        a.unwrap();
+        b.unwrap();
     }
     two.deliver(&cx).await.unwrap();
     let incident = one.view().unwrap().incident.unwrap().incident.id;

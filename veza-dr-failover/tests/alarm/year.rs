@@ -186,7 +186,7 @@ impl Model {
             // The clock of an acknowledgement is a moment later than the minute.
             if now > quiet_until {
                 let highest = level_begins.iter().rposition(|begins| into >= *begins).unwrap();
-                for level in 0..=highest {
+                for (level, person) in people.iter().enumerate().take(highest + 1) {
                     let due = match called.get(&level) {
                         None => Some(1),
                         Some((last, round)) if level == highest && now - last >= 30 => Some(round + 1),
@@ -195,7 +195,7 @@ impl Model {
                     if let Some(round) = due {
                         called.insert(level, (now, round));
                         let text = format!("level {} call {round}", level + 1);
-                        self.told.push((now, people[level].to_owned(), text));
+                        self.told.push((now, (*person).to_owned(), text));
                     }
                 }
             }
