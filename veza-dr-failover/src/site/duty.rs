@@ -69,7 +69,8 @@ impl Watchdog {
              \x20   at=$(cat \"$b\" 2>/dev/null)\n\
              \x20   case $at in ''|*[!0-9]*) at=0 ;; esac\n\
              \x20   now=$(cut -d. -f1 /proc/uptime)\n\
-             \x20   [ $((now - at)) -ge {} ] && break\n\
+             \x20   # A duty that was ended while we looked has taken its beat away.\n\
+             \x20   if [ $((now - at)) -ge {} ]; then [ -e \"$b.end\" ] && exit 0; break; fi\n\
              \x20   sleep 1\n\
              done\n\
              mkdir -p \"${{m%/*}}\"\n\
