@@ -19,8 +19,10 @@ mod acknowledge;
 mod flag_page;
 mod guard;
 mod limits;
+mod login;
 mod pages;
 mod server;
+pub(crate) mod session;
 
 pub use acknowledge::acknowledge_routes;
 pub use flag_page::{FLAG_PATH, flag_routes};

@@ -10,6 +10,9 @@ pub mod actions;
 pub mod alarm;
 pub mod alerts;
 pub mod assess;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod dashboard;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub mod divergence;

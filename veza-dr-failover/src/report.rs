@@ -42,8 +42,12 @@ mod words;
 
 pub use canonical::canonical;
 pub use chain::{ChainCheck, ChainProblem, verify_chain};
+#[cfg(feature = "http")]
+pub(crate) use escape::html as escape_html;
 pub use folder::{ReportFolder, ReportSummary};
 pub use from_run::RunFacts;
+#[cfg(feature = "http")]
+pub(crate) use html_style::{STYLE, source as style_source};
 pub use language::Language;
 pub use measured::{Availability, AvailabilitySpan, ClockPoints, Comparison, Consistency, RecoveryPoint, RecoveryTime};
 pub use model::{

@@ -31,6 +31,8 @@ pub use bound::{Actions, Bound};
 pub use engine::Engine;
 pub(crate) use execute::WAITS_FOR;
 pub use fence_proof::{Attestation, FenceProof, FencedBy};
+#[cfg(feature = "http")]
+pub(crate) use history::of_journals;
 pub use history::{Prediction, predictions};
 pub use journal::read_journal;
 pub use journals::Journals;

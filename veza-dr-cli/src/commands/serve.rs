@@ -7,6 +7,7 @@ use veza_dr_core::{
     Action, Clock, Cx, Error, ErrorKind, Event, EventSink, ExposeSecret, Phase, Result, Sinks, SystemClock,
 };
 use veza_dr_failover::{
+    dashboard::{Dashboard, DashboardConfig},
     http::{Server, ServerConfig, acknowledge_routes, routes},
     metrics::Metrics,
     notify::{DeliveryRecord, EventLog, Queued},
@@ -43,7 +44,10 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     let channels = wiring.channels(cx, &records).await?;
     let flag = flag_server(&wiring).await?;
     let alarms = Alarms::new(cx, &wiring, vec![Arc::new(LogSink), log.clone()]).await;
-    let mut pages = routes(metrics.registry(), metrics.clone());
+    let shown = DashboardConfig::new(wiring.state_dir()?).with_scenarios(wiring.scenarios());
+    let dashboard = Dashboard::open(shown, metrics.clone())?;
+    let parts = cx.child();
+    let mut pages = dashboard.routes(&parts).merge(routes(metrics.registry(), metrics.clone()));
     let mut server_config = server_config;
     if let Some((desk, key)) = alarms.as_ref().ok().and_then(Alarms::links) {
         pages = pages.merge(acknowledge_routes(desk, key));
@@ -51,7 +55,8 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     }
     let server = Server::bind(server_config, pages).await?;
     let (refresher, trigger) = Refresher::new(wiring.clone(), metrics.clone());
-    let mut sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(LogSink), log, Arc::new(metrics.clone()), Arc::new(trigger)];
+    let mut sinks: Vec<Arc<dyn EventSink>> =
+        vec![Arc::new(LogSink), log, dashboard.calendar(), Arc::new(metrics.clone()), Arc::new(trigger)];
     sinks.extend(channels.iter().map(|c| c.clone() as Arc<dyn EventSink>));
     let sinks = Arc::new(Sinks(sinks));
     put_right(cx, &quiescer, sinks.as_ref()).await?;
@@ -69,7 +74,6 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     let handle = scheduler.handle();
     tracing::info!("listening on http://{}", server.address());
     sd_notify("READY=1");
-    let parts = cx.child();
     let serving = async { server.run(&parts).await };
     let refreshing = refresher.run(&parts, handle);
     let scheduling = async {
@@ -95,8 +99,9 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     };
     let names = take_back_overdue(&parts, &wiring, sinks.as_ref());
     let site = keep_site(&parts, &wiring, &sinks);
-    let (served, (), scheduled, (), flagged, (), site) =
-        tokio::join!(serving, refreshing, scheduling, alarming, flagging, names, site);
+    let watching = dashboard.watch(&parts);
+    let (served, (), scheduled, (), flagged, (), site, ()) =
+        tokio::join!(serving, refreshing, scheduling, alarming, flagging, names, site, watching);
     sd_notify("STOPPING=1");
     end(&quiescer, &channels, sinks.as_ref()).await;
     scheduled?;

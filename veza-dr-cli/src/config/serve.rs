@@ -12,10 +12,10 @@ use super::{SecretText, Span, Text};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ServeSettings {
-    /// The address and port of /metrics, /healthz and /livez; `127.0.0.1:9464` where it is left out.
+    /// The address and port of the dashboard, /metrics, /healthz and /livez; `127.0.0.1:9464` where it is left out.
     #[serde(default)]
     pub listen: Option<Text>,
-    /// Whoever asks must send `Authorization: Bearer <token>`; needed unless `listen` is this machine's own address.
+    /// Whoever asks must send `Authorization: Bearer <token>`, or a browser fill it in once; needed unless `listen` is this machine's own address.
     #[serde(default)]
     pub token: Option<SecretText>,
     /// A file whose first line is the token.

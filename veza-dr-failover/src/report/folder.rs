@@ -137,6 +137,21 @@ impl ReportFolder {
         Ok(sealed)
     }
 
+    /// All reports in short and whether their chain is whole, with each file read once.
+    ///
+    /// # Errors
+    /// As [`ReportFolder::verify`].
+    pub fn survey(&self) -> Result<(Vec<ReportSummary>, ChainCheck)> {
+        let files = self.files()?;
+        let documents: Vec<_> = files.iter().map(|f| self.document(&f.name)).collect();
+        let readable = files
+            .iter()
+            .zip(&documents)
+            .filter_map(|(file, document)| parse(document.as_ref().ok()?.clone(), &self.0.join(&file.name)).ok());
+        let summaries = readable.map(|report| ReportSummary::from(&report)).collect();
+        Ok((summaries, check(&files, documents)))
+    }
+
     /// All reports in short, the oldest first. One that cannot be read is passed over: [`ReportFolder::verify`] names it.
     ///
     /// # Errors
@@ -194,28 +209,8 @@ impl ReportFolder {
     /// When the folder cannot be read; what is wrong with a file is part of the answer.
     pub fn verify(&self) -> Result<ChainCheck> {
         let files = self.files()?;
-        let mut documents = Vec::new();
-        let mut unread = Vec::new();
-        for (at, file) in (1u64..).zip(&files) {
-            match self.document(&file.name) {
-                Ok(document) => {
-                    if document["id"].as_str() != Some(&file.id) || document["chain"]["seq"].as_u64() != Some(file.seq)
-                    {
-                        unread.push((at, file, format!("file {} holds another report than its name says", file.name)));
-                    }
-                    documents.push(document);
-                }
-                Err(e) => {
-                    unread.push((at, file, e.chain()));
-                    documents.push(Value::Null);
-                }
-            }
-        }
-        let mut check = verify_chain(&documents);
-        for (at, file, text) in unread {
-            check.add(at, &file.id, text);
-        }
-        Ok(check)
+        let documents = files.iter().map(|f| self.document(&f.name)).collect();
+        Ok(check(&files, documents))
     }
 
     /// Keeps the report of a run: gives the newest one there is when it tells of the very same journal, else seals this
@@ -279,6 +274,28 @@ impl ReportFolder {
             cannot("written", &path, e)
         })
     }
+}
+
+/// Whether the chain is whole, and every file holds what its name says.
+fn check(files: &[Named], found: Vec<Result<Value>>) -> ChainCheck {
+    let mut documents = Vec::new();
+    let mut problems = Vec::new();
+    for ((at, file), document) in (1u64..).zip(files).zip(found) {
+        let document = document.unwrap_or_else(|e| {
+            problems.push((at, file, e.chain()));
+            Value::Null
+        });
+        let named = document["id"].as_str() == Some(&file.id) && document["chain"]["seq"].as_u64() == Some(file.seq);
+        if !named && !document.is_null() {
+            problems.push((at, file, format!("file {} holds another report than its name says", file.name)));
+        }
+        documents.push(document);
+    }
+    let mut check = verify_chain(&documents);
+    for (at, file, text) in problems {
+        check.add(at, &file.id, text);
+    }
+    check
 }
 
 /// A file's name, taken apart.

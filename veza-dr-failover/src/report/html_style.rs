@@ -12,10 +12,11 @@ pub(crate) const STYLE: &str = r":root{color-scheme:light dark;--bg:#fff;--panel
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0 auto;padding:1rem 1.25rem 3rem;max-width:72rem;background:var(--bg);color:var(--fg);font:1rem/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}
-h1{font-size:1.7rem;line-height:1.2;margin:.2rem 0 .6rem}
+h1{font-size:1.7rem;line-height:1.2;margin:.9rem 0 .6rem}
 h2{font-size:1.25rem;margin:2.2rem 0 .6rem;padding-bottom:.2rem;border-bottom:1px solid var(--line)}
 h3{font-size:1rem;margin:1.2rem 0 .4rem}
-h1,h2,h3,p,li,dd,td,th,pre{overflow-wrap:anywhere}
+h1,h2,h3,p,li,dd,pre,td code,th code{overflow-wrap:anywhere}
+td,th{overflow-wrap:break-word}tbody th{min-width:8rem}
 a{color:var(--link)}
 a:focus-visible,button:focus-visible,input:focus-visible,select:focus-visible,[tabindex]:focus-visible,summary:focus-visible{outline:3px solid var(--link);outline-offset:2px}
 .skip{position:absolute;left:-999rem}.skip:focus{left:1rem;top:.5rem;background:var(--bg);padding:.4rem .8rem;z-index:1}
@@ -40,7 +41,7 @@ td{min-width:4.5rem}
 code,pre{font:.86rem/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,'Liberation Mono',monospace}
 pre{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.7rem;white-space:pre-wrap}
 svg{display:block;width:100%;min-width:40rem;height:auto;font:12px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}
-svg text{fill:var(--fg)}svg .faint{fill:var(--muted)}
+svg rect{shape-rendering:crispEdges}svg text{fill:var(--fg)}svg .faint{fill:var(--muted)}
 svg .axis{stroke:var(--line);stroke-width:1}svg .mark{stroke:var(--link);stroke-width:1.5;stroke-dasharray:4 3}
 svg .bar-good{fill:var(--good-bar)}svg .bar-bad{fill:var(--bad-bar)}svg .bar-unknown{fill:var(--unknown-bar)}svg .bar-plain{fill:var(--plain-bar)}
 ";
@@ -54,7 +55,7 @@ footer{margin-top:3rem;border-top:1px solid var(--line);padding-top:.6rem;font-s
 @media print{:root{color-scheme:light;--bg:#fff;--panel:#fff;--fg:#000;--muted:#333;--line:#999;--link:#000;--good:#0f5c33;--good-bg:#fff;--good-bar:#2c8655;--bad:#98141a;--bad-bg:#fff;--bad-bar:#c9353b;--unknown:#5f3f00;--unknown-bg:#fff;--unknown-bar:#a06c00;--plain-bar:#68717c}
 body{max-width:none;padding:0;font-size:10pt}nav,.skip{display:none}
 h2,h3,caption{break-after:avoid}tr,.figures li,svg,dl{break-inside:avoid}
-.scroll{overflow:visible}svg{min-width:0}table{font-size:8.5pt}td{min-width:0}pre,code{font-size:7.5pt}
+.scroll{overflow:visible}svg{min-width:0}table{font-size:8.5pt}td,tbody th{min-width:0}td{overflow-wrap:anywhere}pre,code{font-size:7.5pt}
 .bar-good,.bar-bad,.bar-unknown,.bar-plain{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 ";
 

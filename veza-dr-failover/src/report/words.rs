@@ -20,7 +20,7 @@ macro_rules! words {
 words! {
     report: "Report", "Rapport";
     unknown: "unknown", "inconnu";
-    none: "None.", "Aucun.";
+    none: "None.", "Néant.";
     not_set: "not set yet", "à définir";
     draft: "Draft: not sealed, not part of the chain of reports.", "Brouillon : non scellé, hors de la chaîne des rapports.";
     verdict: "Verdict", "Verdict";

@@ -1,6 +1,6 @@
 //! How long steps took in the past.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use veza_dr_core::Result;
@@ -25,9 +25,15 @@ pub struct Prediction {
 /// # Errors
 /// When the journals cannot be listed; a damaged one is passed over.
 pub fn predictions(engine: &Engine, plan: &str) -> Result<BTreeMap<String, Prediction>> {
+    let runs = engine.runs()?;
+    Ok(of_journals(runs.iter().map(|run| engine.path(run)), plan))
+}
+
+/// The same by these journals; one that cannot be read is passed over.
+pub(crate) fn of_journals(journals: impl Iterator<Item = PathBuf>, plan: &str) -> BTreeMap<String, Prediction> {
     let mut seen: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
-    for run in engine.runs()? {
-        let Ok(entries) = read_journal(&engine.path(&run)) else { continue };
+    for path in journals {
+        let Ok(entries) = read_journal(&path) else { continue };
         let same =
             entries.first().is_some_and(|e| matches!(&e.record, Record::Started { plan: p, .. } if p.name == plan));
         if !same {
@@ -47,7 +53,7 @@ pub fn predictions(engine: &Engine, plan: &str) -> Result<BTreeMap<String, Predi
             }
         }
     }
-    Ok(seen.into_iter().filter_map(|(step, took)| Some((step, Prediction::of(took)?))).collect())
+    seen.into_iter().filter_map(|(step, took)| Some((step, Prediction::of(took)?))).collect()
 }
 
 impl Prediction {

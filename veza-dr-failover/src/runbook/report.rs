@@ -1,11 +1,12 @@
 //! What is told of a run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use veza_dr_core::Result;
 
-use super::{Ending, Mode, Rule, StepStatus, state::State};
+use super::{Ending, Mode, Rule, StepStatus, read_journal, state::State};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -124,6 +125,14 @@ pub struct RunReport {
 const POINTS: [&str; 9] = ["T0", "T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8"];
 
 impl RunReport {
+    /// How a run stands, by this journal.
+    ///
+    /// # Errors
+    /// `NotFound` without it; `Corrupt` when it is damaged.
+    pub fn from_journal(path: &Path) -> Result<Self> {
+        Ok(Self::of(&State::of(&read_journal(path)?)?))
+    }
+
     pub(super) fn of(state: &State) -> Self {
         let steps: Vec<StepReport> = state
             .plan

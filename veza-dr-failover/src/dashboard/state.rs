@@ -1,0 +1,196 @@
+//! What the pages are made from, looked at again when something changed.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+use veza_dr_core::{Cx, Result, Scenario};
+
+use super::{
+    Calendar,
+    live::{LiveRun, runs},
+};
+use crate::{
+    metrics::Metrics,
+    report::{ChainCheck, ReportFolder, ReportSummary},
+};
+
+/// How often files are looked at for a change.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where the dashboard finds what it shows.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DashboardConfig {
+    /// The folder of this host's state: journals of runs, reports, the log of events.
+    pub state_dir: PathBuf,
+    /// What recovery must achieve.
+    pub scenarios: Vec<Scenario>,
+}
+
+impl DashboardConfig {
+    /// Shows what is in this folder.
+    #[must_use]
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self { state_dir: state_dir.into(), scenarios: Vec::new() }
+    }
+
+    /// Shows how ready these are.
+    #[must_use]
+    pub fn with_scenarios(mut self, scenarios: Vec<Scenario>) -> Self {
+        self.scenarios = scenarios;
+        self
+    }
+}
+
+/// What the files held when they were last looked at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    /// All reports, the oldest first.
+    pub(super) reports: Vec<ReportSummary>,
+    /// Whether their chain is whole; absent when it could not be looked at.
+    pub(super) chain: Option<ChainCheck>,
+    /// The newest run that has not ended.
+    pub(super) live: Option<LiveRun>,
+    /// All runs, the newest first.
+    pub(super) runs: Vec<String>,
+    /// What could not be read, in words.
+    pub(super) problems: Vec<String>,
+}
+
+/// The dashboard. Clones show the same.
+#[derive(Clone)]
+pub struct Dashboard(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) config: DashboardConfig,
+    pub(super) metrics: Metrics,
+    pub(super) calendar: Arc<Calendar>,
+    pub(super) reports: ReportFolder,
+    pub(super) seen: Mutex<Arc<Seen>>,
+    /// Counts changes.
+    pub(super) changes: watch::Sender<u64>,
+}
+
+impl fmt::Debug for Dashboard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dashboard").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl Dashboard {
+    /// Opens what is in the state folder; `metrics` tell how the components stand.
+    ///
+    /// ```
+    /// use veza_dr_failover::{dashboard::{Dashboard, DashboardConfig}, metrics::Metrics};
+    /// let dir = tempfile::tempdir().unwrap();
+    /// assert!(Dashboard::open(DashboardConfig::new(dir.path()), Metrics::new()).is_ok());
+    /// ```
+    ///
+    /// # Errors
+    /// When the calendar or the log of events cannot be read.
+    pub fn open(config: DashboardConfig, metrics: Metrics) -> Result<Self> {
+        let calendar = Arc::new(Calendar::open(&config.state_dir)?);
+        let reports = ReportFolder::new(config.state_dir.join("reports"));
+        let inner =
+            Inner { metrics, calendar, reports, seen: Mutex::default(), changes: watch::Sender::new(0), config };
+        let dashboard = Self(Arc::new(inner));
+        dashboard.look(true);
+        Ok(dashboard)
+    }
+
+    /// The sink that counts backups by day: give it the daemon's events.
+    #[must_use]
+    pub fn calendar(&self) -> Arc<Calendar> {
+        self.0.calendar.clone()
+    }
+
+    /// Looks at the files again whenever one changed, and tells the pages that are open, until `cx` is cancelled.
+    pub async fn watch(&self, cx: &Cx) {
+        let mut before = self.print().await;
+        loop {
+            let wait = async {
+                tokio::time::sleep(LOOK).await;
+                Ok(())
+            };
+            if cx.run("wait", wait).await.is_err() {
+                return;
+            }
+            let now = self.print().await;
+            if now != before {
+                // Every step of a run writes its journal; reports need not be read again for that.
+                let reports = now.files[0] != before.files[0];
+                before = now;
+                let looking = self.clone();
+                // Reading is quick, but not for the threads that answer.
+                if tokio::task::spawn_blocking(move || looking.look(reports)).await.is_err() {
+                    tracing::error!("the dashboard could not look at its files");
+                }
+            }
+        }
+    }
+
+    async fn print(&self) -> Print {
+        let (state_dir, at) = (self.0.config.state_dir.clone(), self.0.metrics.status().map(|s| s.at));
+        let files =
+            tokio::task::spawn_blocking(move || ["reports", "failover"].map(|name| print_of(&state_dir.join(name))));
+        Print { files: files.await.unwrap_or_default(), at: at.map(|at| at.timestamp_millis()) }
+    }
+
+    /// Reads the journals again, and the reports where they changed.
+    fn look(&self, reports: bool) {
+        let mut seen = Seen::default();
+        let before = self.seen();
+        let state_dir = &self.0.config.state_dir;
+        if reports {
+            match self.0.reports.survey() {
+                Ok((reports, chain)) => (seen.reports, seen.chain) = (reports, Some(chain)),
+                Err(e) => seen.problems.push(e.chain()),
+            }
+        } else {
+            (seen.reports, seen.chain) = (before.reports.clone(), before.chain.clone());
+        }
+        match runs(state_dir) {
+            Ok(runs) => seen.runs = runs.into_iter().rev().collect(),
+            Err(e) => seen.problems.push(e.chain()),
+        }
+        // No other run begins before one has ended: only the newest can be under way.
+        if let Some(newest) = seen.runs.first() {
+            match LiveRun::read(state_dir, newest) {
+                Ok(run) if run.is_open() => seen.live = Some(run),
+                Ok(_) => {}
+                Err(e) => seen.problems.push(e.chain()),
+            }
+        }
+        *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(seen);
+        self.0.changes.send_modify(|n| *n += 1);
+    }
+
+    pub(super) fn seen(&self) -> Arc<Seen> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Enough of the files to tell whether one changed.
+#[derive(PartialEq, Default)]
+struct Print {
+    files: [Vec<(String, u64, Option<SystemTime>)>; 2],
+    at: Option<i64>,
+}
+
+fn print_of(folder: &Path) -> Vec<(String, u64, Option<SystemTime>)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut files: Vec<_> = entries
+        .flatten()
+        .filter_map(|e| {
+            let meta = e.metadata().ok()?;
+            Some((e.file_name().to_string_lossy().into_owned(), meta.len(), meta.modified().ok()))
+        })
+        .collect();
+    files.sort();
+    files
+}
