@@ -202,8 +202,9 @@ def main():
         for event in browser.events:
             if event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
                 text = event["params"]["entry"]["text"]
-                if "401" not in text:
-                    faults.append(f"console: {text} {event['params']['entry'].get('url', '')}")
+                url = event["params"]["entry"].get("url", "")
+                if "401" not in text and not url.endswith("/favicon.ico"):
+                    faults.append(f"console: {text} {url}")
             if event["method"] == "Network.requestWillBeSent":
                 url = event["params"]["request"]["url"]
                 if not url.startswith((base, "data:", "about:")):

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use veza_dr_core::Result;
 use veza_dr_failover::{
+    measure::{ClockPoints, Run},
     report::{RecoveryReport, ReportFolder, RunFacts, Version},
     runbook::{RunReport, RunStatus},
 };
@@ -21,6 +22,10 @@ impl Wiring {
         let mut facts = RunFacts::default();
         facts.versions.push(Version::new("veza-dr", env!("CARGO_PKG_VERSION")));
         facts.sites = self.loaded.config.sites.keys().cloned().collect();
+        // A run that goes on is not measured yet.
+        if let Ok(Run::Ended(record)) = self.recorder()?.read(&run.run, ClockPoints::default()) {
+            facts = facts.with_record(&record);
+        }
         let mut report = RecoveryReport::of_run(run, journal, &facts)?;
         let scenario = self.scenarios().into_iter().find(|s| report.scenario.as_deref() == Some(&s.kind.to_string()));
         if let Some(scenario) = scenario {

@@ -167,6 +167,9 @@ fn the_report_of_a_run_is_a_draft_until_it_ends_and_then_kept_in_a_chain() {
     assert!(draft.contains("Draft: not sealed") && draft.contains("**unknown**"), "{draft}");
 
     desk.go(&["resume", "--approve", "gate"]);
+    let kept = || std::fs::read_dir(desk.path().join("state/reports")).unwrap().flatten();
+    let kept = || kept().filter(|f| f.path().extension().is_some_and(|e| e == "json")).count();
+    assert_eq!(kept(), 1, "it is kept without being asked for");
     let (exit, sealed) = desk.go(&["status", "--report", "json"]);
     assert_eq!(
         (exit, &sealed["chain"]["seq"], &sealed["outcome"]),
@@ -189,9 +192,20 @@ fn the_report_of_a_run_is_a_draft_until_it_ends_and_then_kept_in_a_chain() {
 
     // A journal that went on is another report, and the first one stays.
     desk.go(&["resume", sealed["run"].as_str().unwrap(), "--rollback"]);
+    assert_eq!(kept(), 2);
     let (_, second) = desk.go(&["status", "--report", "json"]);
     assert_eq!((&second["chain"]["seq"], &second["outcome"]), (&2.into(), &"failed".into()), "{second}");
     assert_eq!((&second["revises"], &second["chain"]["previous_sha256"]), (&sealed["sha256"], &sealed["sha256"]));
+
+    let (exit, told) = desk.go(&["status", "--verify-chain"]);
+    assert_eq!((exit, &told["reports"], &told["head"]), (Exit::Ok, &2.into(), &second["sha256"]), "{told}");
+    let first = format!("state/reports/000001-{}.json", sealed["id"].as_str().unwrap());
+    let first = desk.path().join(first);
+    let text = std::fs::read_to_string(&first).unwrap();
+    std::fs::write(&first, text.replace("\"passed\"", "\"failed\"")).unwrap();
+    let (exit, told) = desk.go(&["status", "--verify-chain"]);
+    assert_eq!(exit, Exit::Corrupt, "{told}");
+    assert!(told.to_string().contains("its hash is not that of its content"), "{told}");
 
     let (exit, told) = desk.go(&["status", "--output", &file]);
     assert_eq!(exit, Exit::Usage, "{told}");

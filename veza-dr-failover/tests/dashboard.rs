@@ -2,6 +2,7 @@
 //! well-formed, complete in themselves, in two languages, with hostile names; what changes is told.
 
 #![cfg(all(feature = "http", feature = "testing"))]
+#![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
 
 mod common;
 mod markup;
@@ -469,9 +470,9 @@ fn drill(week: i64, at: usize, scenario: &str, now: chrono::DateTime<Utc>) -> Re
     check.reason = (week % 9 == 3).then(|| "p99 was 1.9 s".to_owned());
     r.validation.push(check);
     let mut clean_up = CleanUp::default();
-    clean_up.at = Some(minute(56));
-    clean_up.removed = vec![CleanUpItem::new("containers of the project", Outcome::Passed, "0 of 6 left")];
-    clean_up.production = vec![CleanUpItem::new("database", Outcome::Passed, "digest 9a1f… before and after")];
+    let removed = CleanUpItem::new("containers of the project", Outcome::Passed, "0 of 6 left");
+    let production = CleanUpItem::new("database", Outcome::Passed, "digest 9a1f… before and after");
+    (clean_up.at, clean_up.removed, clean_up.production) = (Some(minute(56)), vec![removed], vec![production]);
     r.clean_up = Some(clean_up);
     if week % 9 == 3 {
         r.findings.push(Finding::new("F-1", FindingSeverity::Medium, "The backup from the standby takes too long."));

@@ -1,6 +1,8 @@
 //! Reports: one model in three forms and two languages, with names that would be markup, with everything unknown, and
 //! from the journal of a run that took place.
 
+#![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
+
 mod markup;
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -65,6 +65,9 @@ pub(crate) struct RunStatusArgs {
     pub(crate) report: Option<ReportFormat>,
     #[command(flatten)]
     pub(crate) place: ReportPlace,
+    /// Check that none of this host's reports was changed, lost or put in between, of recoveries and of drills
+    #[arg(long, conflicts_with_all = ["run", "report"])]
+    pub(crate) verify_chain: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use veza_dr_failover::runbook::{
 use super::{
     Session,
     failover_watch::{Watch, held_to},
-    report::write_report,
+    report::{verify_chain, write_report},
     session::{Go, not_confirmed},
 };
 use crate::{
@@ -87,17 +87,18 @@ async fn run(session: &Session, which: &WhichPlan, decisions: &Decisions) -> Res
     options.outage_began = options.outage_began.or_else(|| watch.as_ref()?.outage_began());
     let engine = books.engine.with_approver(approver(session, decisions));
     let ran = engine.start(&session.cx, &bound, options).await;
-    finish(session, watch, ran).await
+    finish(session, &engine, watch, ran).await
 }
 
 /// Ends the watch over a run, whatever became of it, and tells how it stands.
-async fn finish(session: &Session, watch: Option<Watch>, ran: Result<RunReport>) -> Result<Exit> {
+async fn finish(session: &Session, engine: &Engine, watch: Option<Watch>, ran: Result<RunReport>) -> Result<Exit> {
     let run = ran.as_ref().map(|r| r.run.clone()).unwrap_or_default();
     let record = match watch {
         Some(watch) => watch.end(session, &run).await,
         None => None,
     };
     let report = ran?;
+    keep_report(session, engine, &report);
     Ok(held_to(told(session, &report, None), &report, record.as_ref()))
 }
 
@@ -114,7 +115,7 @@ async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
         let why = args.decisions.reason.as_deref().unwrap_or_default();
         let watch = Watch::begin(session).await;
         let ran = engine.abandon(&session.cx, &run, why).await;
-        return finish(session, watch, ran).await;
+        return finish(session, engine, watch, ran).await;
     }
     // A run that is under way in another process is told, not taken over.
     if args.only_tells()
@@ -141,7 +142,7 @@ async fn resume(session: &Session, args: &Resume) -> Result<Exit> {
     } else {
         engine.resume(&session.cx, &run, options).await
     };
-    finish(session, watch, ran).await
+    finish(session, engine, watch, ran).await
 }
 
 /// Who is asked for approvals: the person at the terminal, or whoever approves from another process.
@@ -159,6 +160,9 @@ fn operator(session: &Session) -> String {
 }
 
 async fn status(session: &Session, args: &RunStatusArgs) -> Result<Exit> {
+    if args.verify_chain {
+        return verify_chain(session);
+    }
     let books = runbooks(session, false).await?;
     let report = one(&books.engine, &args.run)?;
     if let Some(format) = args.report {
@@ -253,6 +257,18 @@ impl Resume {
         let tells = d.ungraceful || !d.approve.is_empty();
         let decides = !(d.skip.is_empty() && d.overrides.is_empty() && d.attest.is_empty());
         tells && !decides && self.took_place.is_empty() && !self.rollback
+    }
+}
+
+/// Every run that has ended leaves its report. That it cannot be kept does not undo what the run did.
+fn keep_report(session: &Session, engine: &Engine, report: &RunReport) {
+    match session.wiring().and_then(|w| w.run_report(report, &engine.path(&report.run))) {
+        Ok(kept) if kept.sha256.is_some() => {
+            let run = &report.run;
+            session.out.remark(&format!("report {}: veza-dr failover status {run} --report html", kept.id));
+        }
+        Ok(_) => {}
+        Err(e) => session.out.warn(&e),
     }
 }
 

@@ -7,7 +7,10 @@ use veza_dr_core::{Error, ErrorKind, Result};
 use veza_dr_failover::report::RecoveryReport;
 
 use super::Session;
-use crate::args::{ReportFormat, ReportPlace};
+use crate::{
+    Exit,
+    args::{ReportFormat, ReportPlace},
+};
 
 /// Writes a report to its file, or to standard output.
 ///
@@ -38,6 +41,31 @@ pub(crate) fn write_report(
         },
     );
     Ok(())
+}
+
+/// Tells whether the chain of this host's reports is whole.
+///
+/// # Errors
+/// `Corrupt` naming each report that was changed, lost or put in between.
+pub(crate) fn verify_chain(session: &Session) -> Result<Exit> {
+    let folder = session.wiring()?.reports()?;
+    let check = folder.verify()?;
+    if !check.is_whole() {
+        let told: Vec<String> = check.problems.iter().map(|p| format!("{} {}: {}", p.at, p.id, p.text)).collect();
+        let text = format!("the chain of reports in {} is damaged", folder.path().display());
+        return Err(Error::new(ErrorKind::Corrupt, text)
+            .with_source(told.join("; "))
+            .with_help("put back what was there, from a copy of the folder"));
+    }
+    session.out.result(
+        || json!({ "reports": check.reports, "head": check.head, "whole": true }),
+        |paint| {
+            let head = check.head.as_deref().unwrap_or("none");
+            let whole = paint.good("whole");
+            format!("{} reports, chain {whole}\nSHA-256 of the newest: {head}\nIt shows no missing end: compare it with a copy kept elsewhere.", check.reports)
+        },
+    );
+    Ok(Exit::Ok)
 }
 
 /// Whole, or not at all.

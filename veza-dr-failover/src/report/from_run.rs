@@ -8,10 +8,11 @@ use sha2::{Digest, Sha256};
 use veza_dr_core::{Error, ErrorKind, Result, Scenario};
 
 use super::{
-    Availability, CheckLine, Criterion, Decision, Language, Outcome, Person, RecoveryPoint, RecoveryReport,
-    RecoveryTime, ReportKind, TimelineStep, Version, measured::seconds_between,
+    Availability, CheckLine, ClockPoints, Criterion, Decision, Language, Outcome, Person, RecoveryPoint,
+    RecoveryReport, RecoveryTime, ReportKind, TimelineStep, Version, measured::seconds_between,
 };
 use crate::{
+    measure::RecoveryRecord,
     runbook::{Entry, Plan, Record, RunReport, RunStatus, StepOutcome, StepStatus, read_journal},
     validate::{ValidationReport, Verdict},
 };
@@ -36,6 +37,40 @@ pub struct RunFacts {
     pub recovery_point: Option<RecoveryPoint>,
     /// What was done; a recovery where it is left out.
     pub kind: Option<ReportKind>,
+    /// Clock points that something beside the journal knows: when probes saw the outage begin, and users served.
+    pub points: ClockPoints,
+}
+
+impl RunFacts {
+    /// With what was measured of the run.
+    #[must_use]
+    pub fn with_record(mut self, record: &RecoveryRecord) -> Self {
+        for (name, at) in record.points.named() {
+            self.points.set(name, at);
+        }
+        let loss = &record.data_loss;
+        let (records_lost, span) = (loss.records(), loss.span());
+        if records_lost.is_some() || span.is_some() {
+            let basis: Vec<&str> = loss.parts.iter().map(|p| p.basis.as_str()).collect();
+            self.recovery_point = Some(RecoveryPoint {
+                actual_seconds: span.map(|s| s.as_secs_f64()),
+                records_lost,
+                method: Some(basis.join("; ")),
+                ..RecoveryPoint::default()
+            });
+        }
+        self.availability = record.availability.as_ref().map(|seen| {
+            let mut told = Availability::new(seen.from, seen.to, seen.good, seen.counted());
+            told.percent = seen.percent();
+            told.missing = seen.missing;
+            told.outage_seconds = Some(seen.outage_seconds);
+            told.longest_gap_seconds = Some(seen.longest_gap_seconds);
+            told.degraded_seconds = Some(seen.degraded_seconds);
+            told.vantage_points.clone_from(&seen.vantage_points);
+            told
+        });
+        self
+    }
 }
 
 impl RecoveryReport {
@@ -76,6 +111,9 @@ impl RecoveryReport {
         }
         for (name, at) in &run.points {
             report.clock.set(name, *at);
+        }
+        for (name, at) in facts.points.all().into_iter().filter(|(_, at)| at.is_some()) {
+            report.clock.set(name, at);
         }
         report.told_by_people(&entries);
         report.strayed(run, &entries);
