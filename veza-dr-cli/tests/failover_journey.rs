@@ -293,10 +293,9 @@ steps:
   - { id: then, do: command, with: { run: 'echo x >> DIR/then', idempotent: true }, needs: [start] }
 ";
     let whole = "services: { api: { image: none } }";
-    for (file, more, parts) in [
-        (whole, ssh.as_str(), ["127.0.0.1 cannot be reached", "timed out"]),
-        (whole, "", ["nobody.sock", "Docker"]),
-    ] {
+    for (file, more, parts) in
+        [(whole, ssh.as_str(), ["127.0.0.1 cannot be reached", "timed out"]), (whole, "", ["nobody.sock", "Docker"])]
+    {
         let desk = Desk::new(plan);
         std::fs::write(desk.path().join("site.yml"), file).unwrap();
         desk.add(&format!(
