@@ -230,3 +230,18 @@ async fn keys_that_time_took_are_no_proof_and_no_difference() {
     server.say("SET more 1").await.unwrap();
     assert_eq!(target.verify(&cx, &manifest).await.unwrap().verdict(), Verdict::Different);
 }
+
+#[tokio::test]
+async fn a_backup_without_a_key_empties_a_server_by_keys() {
+    let source = RedisServer::start(RedisOptions::default()).await.unwrap();
+    let recovery = Recovery::new();
+    recovery.backup(&source).await;
+    let server = target(RedisOptions::default()).await;
+    let before = state(&server).await;
+    recovery.restored(&server, recovery.options().with_way(RedisWay::Keys)).await;
+    state(&source).await.assert_same(&state(&server).await);
+    assert_usable(&server).await;
+    let back = recovery.target(&server, recovery.options().with_way(RedisWay::Keys));
+    back.rollback(&veza_dr_core::Cx::background()).await.unwrap();
+    before.assert_same(&state(&server).await);
+}

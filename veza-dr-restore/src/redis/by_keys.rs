@@ -195,7 +195,7 @@ async fn swap(
     let (_, copied) = run.safety(ours).await?;
     let since = Instant::now();
     let cut = run.control.now(run.cx).await?;
-    let proven = compare(run.cx, run.data, &copied.paths(), cut, Some((pick, &sent.known)), &pick.beside).await?;
+    let proven = compare(run.cx, run.data, &copied.paths(), cut, Some((pick, &sent.known)), Some(&pick.beside)).await?;
     drop(copied);
     proof::require(&proven, "the restored data are", "the live data are untouched")?;
     run.done("compare", format!("{} keys read back", proven.rows), since);

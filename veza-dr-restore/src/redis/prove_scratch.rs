@@ -70,7 +70,7 @@ async fn one(
         let copied = copy::copy(cx, &scratch.config, state.path()).await?;
         let cut = control.now(cx).await?;
         let data = Data { files, summary, backup: None, at: 0 };
-        compare(cx, &data, &copied.paths(), cut, None, &std::collections::BTreeMap::new()).await
+        compare(cx, &data, &copied.paths(), cut, None, None).await
     };
     let done = done.await;
     scratch.stop().await;

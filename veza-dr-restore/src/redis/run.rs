@@ -156,7 +156,7 @@ impl Run<'_> {
             Err(e) => return Err(e),
         };
         let cut = self.control.now(self.cx).await?;
-        let verification = compare(self.cx, self.data, &copied.paths(), cut, picked, &BTreeMap::new()).await?;
+        let verification = compare(self.cx, self.data, &copied.paths(), cut, picked, None).await?;
         self.done("compare", format!("{} keys read back", verification.rows), since);
         Ok(verification)
     }
@@ -170,14 +170,15 @@ impl Run<'_> {
     }
 }
 
-/// Compares copies of a server with what it was given. `beside` says where its databases are for now.
+/// Compares copies of a server with what it was given. `beside` says where its databases are for now; nothing else is
+/// looked at then, also when there are none.
 pub(crate) async fn compare(
     cx: &Cx,
     data: &Data,
     copies: &[PathBuf],
     cut: u64,
     picked: Option<(&Pick, &Known)>,
-    beside: &BTreeMap<u64, u64>,
+    beside: Option<&BTreeMap<u64, u64>>,
 ) -> Result<Verification> {
     let alive = move |key: &Key| key.expires_at.is_none_or(|at| at > cut);
     let gone = Arc::new(Mutex::new(BTreeMap::<u64, u64>::new()));
@@ -208,18 +209,18 @@ pub(crate) async fn compare(
         })
         .await?
     };
-    let places: BTreeMap<u64, u64> = beside.iter().map(|(to, from)| (*from, *to)).collect();
+    let places = beside.map(|b| b.iter().map(|(to, from)| (*from, *to)).collect::<BTreeMap<u64, u64>>());
     // Where everything was asked for, nothing else may be there.
     let known = picked.filter(|(pick, _)| !pick.only.is_empty()).map(|(_, known)| known.clone());
     let found = proof::read(cx, copies, move |key| {
-        if !places.is_empty() {
+        if let Some(places) = &places {
             let Some(place) = places.get(&key.db) else { return false };
             key.db = *place;
         }
         alive(key) && known.as_ref().is_none_or(|k| k.has(key.db, &key.name))
     })
     .await?;
-    let functions = picked.is_none_or(|(pick, _)| pick.only.is_empty()) && beside.is_empty();
+    let functions = picked.is_none_or(|(pick, _)| pick.only.is_empty()) && beside.is_none();
     let gone = gone.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(proof::against_given(&given, &found, &gone, functions))
 }
