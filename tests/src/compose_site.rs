@@ -1,5 +1,5 @@
 //! A platform as Docker Compose runs it: PostgreSQL, Redis and three services of ours, each site with its own network,
-//! ports on 127.0.0.1, and images made of this machine's programs.
+//! ports on a loopback address, and images made of this machine's programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +21,7 @@ const POSTGRES_IMAGE: &str = "veza-dr-tests/site-postgres";
 /// What runs on a site, dependencies first.
 pub const SERVICES: [&str; 5] = ["postgres", "redis", "veza-backend-api", "veza-chat-server", "veza-stream-server"];
 
-/// The ports of a site on 127.0.0.1.
+/// The ports of a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
     /// HTTP: /health, /write, /events, /api/v1/users, /crash, /break.
@@ -36,12 +36,25 @@ pub struct Ports {
     pub redis: u16,
 }
 
+impl Ports {
+    /// Ports that nothing listens on now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn free() -> Result<Self> {
+        let port = free_port;
+        Ok(Self { api: port()?, chat: port()?, stream: port()?, postgres: port()?, redis: port()? })
+    }
+}
+
 /// A Compose project that was written, and its folder.
 #[derive(Debug)]
 pub struct ComposeScene {
     dir: TempDir,
     /// The project.
     pub project: String,
+    /// The loopback address that its services are published at.
+    pub address: String,
     /// Where its services answer.
     pub ports: Ports,
 }
@@ -52,14 +65,21 @@ impl ComposeScene {
     /// # Errors
     /// Those of the file system.
     pub fn new(site: &str) -> Result<Self> {
+        Self::at(site, "127.0.0.1", Ports::free()?, "postgres")
+    }
+
+    /// As [`new`](Self::new), at a loopback address with these ports, so that two sites differ by their address alone;
+    /// the services write to this database, which is not made.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn at(site: &str, address: &str, ports: Ports, database: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let port = free_port;
-        let ports = Ports { api: port()?, chat: port()?, stream: port()?, postgres: port()?, redis: port()? };
         let project = format!("veza-{site}");
         let demo = |port: u16, needs: &str| {
             format!(
-                "    image: {DEMO}\n    environment: {{ SITE: {site}, PORT: '8080', DB_HOST: postgres, TOKEN: test }}\n    \
-                 ports: ['127.0.0.1:{port}:8080']\n    restart: unless-stopped\n    stop_signal: SIGKILL\n    \
+                "    image: {DEMO}\n    environment: {{ SITE: {site}, PORT: '8080', DB_HOST: postgres, DB_NAME: {database}, TOKEN: test }}\n    \
+                 ports: ['{address}:{port}:8080']\n    restart: unless-stopped\n    stop_signal: SIGKILL\n    \
                  depends_on: {needs}\n    \
                  healthcheck: {{ test: [CMD, /demo, check, '8080'], interval: 1s, timeout: 2s, retries: 2, start_period: 5s }}\n"
             )
@@ -67,10 +87,10 @@ impl ComposeScene {
         let both = "{ postgres: { condition: service_healthy }, redis: { condition: service_healthy } }";
         let text = format!(
             "services:\n  veza-backend-api:\n{}  veza-chat-server:\n{}  veza-stream-server:\n{}  postgres:\n    \
-             image: {POSTGRES_IMAGE}\n    stop_signal: SIGINT\n    ports: ['127.0.0.1:{}:5432']\n    restart: unless-stopped\n    \
+             image: {POSTGRES_IMAGE}\n    stop_signal: SIGINT\n    ports: ['{address}:{}:5432']\n    restart: unless-stopped\n    \
              volumes: ['data:/data']\n    \
              healthcheck: {{ test: [CMD, {POSTGRES}/pg_isready, -h, 127.0.0.1], interval: 1s, timeout: 2s, retries: 5, start_period: 20s }}\n  \
-             redis:\n    image: {REDIS_IMAGE}\n    ports: ['127.0.0.1:{}:6379']\n    restart: unless-stopped\n    \
+             redis:\n    image: {REDIS_IMAGE}\n    ports: ['{address}:{}:6379']\n    restart: unless-stopped\n    \
              healthcheck: {{ test: [CMD, /usr/bin/redis-cli, ping], interval: 1s, timeout: 2s, retries: 5 }}\n\
              volumes: {{ data: {{}} }}\n",
             demo(ports.api, both),
@@ -80,7 +100,7 @@ impl ComposeScene {
             ports.redis,
         );
         std::fs::write(dir.path().join("site.yml"), text)?;
-        Ok(Self { dir, project, ports })
+        Ok(Self { dir, project, address: address.to_owned(), ports })
     }
 
     /// The Compose file.
@@ -104,7 +124,8 @@ pub fn images(docker: &Dockerd) -> Result<()> {
     let programs: Vec<String> =
         ["postgres", "initdb", "pg_isready"].iter().map(|p| format!("{POSTGRES}/{p}")).collect();
     let mut programs: Vec<&str> = programs.iter().map(String::as_str).collect();
-    programs.extend(["/bin/sh", "/usr/bin/locale"]);
+    // Clients ask for UTC by name.
+    programs.extend(["/bin/sh", "/usr/bin/locale", "/usr/share/zoneinfo/UTC"]);
     let start = format!(
         "[ -e /data/db/PG_VERSION ] || {{ {POSTGRES}/initdb -D /data/db -U postgres -A trust --no-sync --locale=C -E UTF8 \
          && echo 'host all all all trust' >> /data/db/pg_hba.conf; }} \
@@ -121,7 +142,9 @@ pub fn images(docker: &Dockerd) -> Result<()> {
 /// # Errors
 /// As [`images`].
 pub fn redis_image(docker: &Dockerd) -> Result<()> {
-    let entry = r#"CMD ["/usr/bin/redis-server", "--save", "", "--protected-mode", "no"]"#;
+    // A replica is served at once instead of after five seconds in which more of them could come.
+    let entry =
+        r#"CMD ["/usr/bin/redis-server", "--save", "", "--protected-mode", "no", "--repl-diskless-sync-delay", "0"]"#;
     docker.import_with(REDIS_IMAGE, &["/usr/bin/redis-server", "/usr/bin/redis-cli"], &[], &["EXPOSE 6379", entry])
 }
 

@@ -88,7 +88,7 @@ async fn life(docker: &Dockerd, sshd: Option<&Sshd>, name: &str) {
     assert!(place("postgres") < place("veza-backend-api") && place("veza-backend-api") < place("veza-chat-server"));
     assert!(site.services(&cx).await.unwrap().iter().all(|s| s.state == "absent" && s.health == Health::Down));
 
-    let up = site.up(&cx, &job("run-1/up")).await.unwrap();
+    let up = site.up(&cx, &job("run-1/up"), &[]).await.unwrap();
     assert_eq!(up.code, 0, "{}", up.output);
     let states = site.wait_healthy(&cx, &[], WAIT).await.unwrap();
     assert_eq!(states.len(), SERVICES.len());
@@ -128,7 +128,7 @@ async fn life(docker: &Dockerd, sshd: Option<&Sshd>, name: &str) {
     assert_eq!(std::fs::read_to_string(&closed).unwrap(), "8\n");
     assert!(std::fs::read_to_string(&fence_mark).unwrap().contains("reason: again"));
     assert_eq!(site.start(&cx, &[]).await.unwrap_err().kind(), ErrorKind::Conflict);
-    assert_eq!(site.up(&cx, &job("run-2/up")).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(site.up(&cx, &job("run-2/up"), &[]).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(site.fence(&cx, 7, "late").await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(site.unfence(&cx, 7).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert!(site.services(&cx).await.unwrap().iter().all(|s| s.state == "exited"));
@@ -137,7 +137,7 @@ async fn life(docker: &Dockerd, sshd: Option<&Sshd>, name: &str) {
     assert!(!closed.exists());
 
     // The same job that was refused is free to run now; the data is there, also after `down`.
-    assert_eq!(site.up(&cx, &job("run-2/up")).await.unwrap().code, 0);
+    assert_eq!(site.up(&cx, &job("run-2/up"), &[]).await.unwrap().code, 0);
     site.wait_healthy(&cx, &[], WAIT).await.unwrap();
     assert!(site.logs(&cx, "veza-backend-api", 5).await.unwrap().contains("is ready"));
     let down = site.down(&cx, &job("run-3/down"), Duration::from_secs(1)).await.unwrap();
@@ -257,7 +257,7 @@ async fn what_cannot_be_used_is_told_apart() {
     };
 
     let site = ComposeSite::new(broken(&|s| s.known_hosts_file = Some(sshd.wrong_hosts()))).unwrap();
-    let e = site.up(&cx, &job("a")).await.unwrap_err();
+    let e = site.up(&cx, &job("a"), &[]).await.unwrap_err();
     assert_eq!((e.kind(), e.effect()), (ErrorKind::Denied, Effect::None), "{}", e.chain());
     assert!(e.to_string().contains(&sshd.wrong_hosts().display().to_string()), "{e}");
     let e = site.services(&cx).await.unwrap_err();
@@ -305,12 +305,12 @@ async fn a_compose_file_that_is_wrong_starts_nothing_and_the_guides_file_is_righ
         ("services:\n  api:\n    imagee: x\n", "Compose refuses"),
     ] {
         std::fs::write(&file, text).unwrap();
-        let e = site.up(&cx, &job("up")).await.unwrap_err();
+        let e = site.up(&cx, &job("up"), &[]).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Config, "{}", e.chain());
         assert!(e.to_string().contains(expected), "{}", e.chain());
     }
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(site.up(&cx, &job("up")).await.unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(site.up(&cx, &job("up"), &[]).await.unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(docker.run(&["ps", "-aq"]).unwrap(), "");
     assert_eq!(docker.run(&["network", "ls", "-q", "--filter", "name=veza"]).unwrap(), "");
 

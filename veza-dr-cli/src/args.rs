@@ -171,6 +171,9 @@ pub(crate) struct Restore {
     /// Restore to another place: the name of another database, or a URL (its password in VEZA_DR_TO_PASSWORD)
     #[arg(long, value_name = "URL|PATH")]
     pub(crate) to: Option<String>,
+    /// Restore where this site keeps it, instead of the component's own place
+    #[arg(long, value_name = "NAME", conflicts_with = "to")]
+    pub(crate) site: Option<String>,
     /// Only this table, with what it depends on; may be repeated
     #[arg(long = "table", value_name = "T")]
     pub(crate) tables: Vec<String>,
@@ -306,6 +309,9 @@ pub(crate) struct Afterwards {
     /// What was restored
     #[arg(value_name = "COMPONENT")]
     pub(crate) component: ComponentName,
+    /// Where this site keeps it, instead of the component's own place
+    #[arg(long, value_name = "NAME")]
+    pub(crate) site: Option<String>,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

@@ -54,25 +54,69 @@ pub(crate) async fn choose(cx: &Cx, opened: Opened, component: &ComponentName, w
                 .with_help(format!("to use only what {readable} holds: --store {readable}")))
         }
         (None, None) => {
-            let stores: Vec<&str> = repositories.iter().map(Repository::name).collect();
-            let text = match wanted {
-                Wanted::Backup(Selector::Latest) => {
-                    format!("no complete backup of {component} in {}", stores.join(", "))
-                }
-                Wanted::Backup(Selector::Id(id)) => {
-                    format!("no complete backup {id} of {component} in {}", stores.join(", "))
-                }
-                Wanted::At(at) => {
-                    format!(
-                        "no backup of {component} shows {} or an earlier time in {}",
-                        at.to_rfc3339(),
-                        stores.join(", ")
-                    )
-                }
-            };
-            Err(Error::new(ErrorKind::NotFound, text).with_help("see what is there: veza-dr list"))
+            let stores: Vec<String> = repositories.iter().map(|r| r.name().to_owned()).collect();
+            Err(nothing(component, wanted, &stores))
         }
     }
+}
+
+/// What several stores have of what is wanted.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    /// One of each store that has it, the newest first.
+    pub(crate) backups: Vec<Chosen>,
+    /// Stores that could not be read.
+    pub(crate) failed: Vec<(String, Error)>,
+    names: Vec<String>,
+}
+
+impl Candidates {
+    /// Why there is none: the first store that could not be read, or that none has it.
+    pub(crate) fn nothing(self, component: &ComponentName, wanted: &Wanted) -> Error {
+        let first = self.failed.into_iter().next();
+        first.map_or_else(|| nothing(component, wanted, &self.names), |(_, e)| e)
+    }
+}
+
+/// What each store has of what is wanted, and which could not be read: for when some have to be enough.
+///
+/// # Errors
+/// `Cancelled` only.
+pub(crate) async fn candidates(
+    cx: &Cx,
+    opened: Opened,
+    component: &ComponentName,
+    wanted: &Wanted,
+) -> Result<Candidates> {
+    let Opened { repositories, mut failed } = opened;
+    let names = repositories.iter().map(|r| r.name().to_owned()).collect();
+    let mut backups = Vec::new();
+    for repository in repositories {
+        let found = match wanted {
+            Wanted::Backup(selector) => repository.manifest(cx, component, selector).await,
+            Wanted::At(at) => at_or_before(cx, &repository, component, *at).await,
+        };
+        match found {
+            Ok(manifest) => backups.push(Chosen { repository, manifest }),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
+            Err(e) => failed.push((repository.name().to_owned(), e)),
+        }
+    }
+    backups.sort_by_key(|c| std::cmp::Reverse(c.manifest.consistency.at));
+    Ok(Candidates { backups, failed, names })
+}
+
+fn nothing(component: &ComponentName, wanted: &Wanted, stores: &[String]) -> Error {
+    let stores = stores.join(", ");
+    let text = match wanted {
+        Wanted::Backup(Selector::Latest) => format!("no complete backup of {component} in {stores}"),
+        Wanted::Backup(Selector::Id(id)) => format!("no complete backup {id} of {component} in {stores}"),
+        Wanted::At(at) => {
+            format!("no backup of {component} shows {} or an earlier time in {stores}", at.to_rfc3339())
+        }
+    };
+    Error::new(ErrorKind::NotFound, text).with_help("see what is there: veza-dr list")
 }
 
 async fn at_or_before(

@@ -7,7 +7,7 @@ use veza_dr_core::{BackupStore, BackupTarget, ComponentName, Cx, Error, ErrorKin
 
 use crate::{
     Environment,
-    config::{Loaded, Source, Store, StorePlace, Text},
+    config::{Loaded, SiteDataSettings, Source, Store, StorePlace, Text},
     open_folder::patiently,
 };
 
@@ -177,13 +177,25 @@ impl Wiring {
 
     /// What reads a component for a backup.
     pub(crate) async fn backup_target(&self, cx: &Cx, component: &ComponentName) -> Result<Arc<dyn BackupTarget>> {
+        self.backup_target_at(cx, component, None).await
+    }
+
+    /// As [`backup_target`](Self::backup_target), where a site keeps it.
+    pub(crate) async fn backup_target_at(
+        &self,
+        cx: &Cx,
+        component: &ComponentName,
+        site: Option<&str>,
+    ) -> Result<Arc<dyn BackupTarget>> {
         cx.check("set up")?;
+        // Not asked for in a build without an engine that sites have.
+        let _ = site;
         let source = self.source(component)?;
         match source {
             #[cfg(feature = "postgres")]
-            Source::Postgres(_) => self.postgres_backup(cx, component).await,
+            Source::Postgres(_) => self.postgres_backup(cx, component, site).await,
             #[cfg(feature = "redis")]
-            Source::Redis(_) => self.redis_backup(cx, component).await,
+            Source::Redis(_) => self.redis_backup(cx, component, site).await,
             #[cfg(feature = "files")]
             Source::Files(_) => self.files_backup(component),
             #[allow(unreachable_patterns, reason = "reached where an engine is left out of the build")]
@@ -193,18 +205,39 @@ impl Wiring {
 
     /// What brings a component back.
     pub(crate) async fn restore_target(&self, cx: &Cx, component: &ComponentName) -> Result<Box<dyn RestoreTarget>> {
+        self.restore_target_at(cx, component, None).await
+    }
+
+    /// As [`restore_target`](Self::restore_target), where a site keeps it.
+    pub(crate) async fn restore_target_at(
+        &self,
+        cx: &Cx,
+        component: &ComponentName,
+        site: Option<&str>,
+    ) -> Result<Box<dyn RestoreTarget>> {
         cx.check("set up")?;
+        let _ = site;
         let source = self.source(component)?;
         match source {
             #[cfg(feature = "postgres")]
-            Source::Postgres(_) => Ok(Box::new(self.postgres_restore(cx, component).await?)),
+            Source::Postgres(_) => Ok(Box::new(self.postgres_restore(cx, component, site).await?)),
             #[cfg(feature = "redis")]
-            Source::Redis(_) => self.redis_restore(cx, component).await,
+            Source::Redis(_) => self.redis_restore(cx, component, site).await,
             #[cfg(feature = "files")]
             Source::Files(_) => self.files_restore(component),
             #[allow(unreachable_patterns, reason = "reached where an engine is left out of the build")]
             _ => Err(no_engine(component, source)),
         }
+    }
+
+    /// Where a site keeps a component.
+    pub(crate) fn site_data(&self, site: &str, component: &ComponentName) -> Result<&SiteDataSettings> {
+        let data = self.loaded.config.sites.get(site).and_then(|s| s.data.get(component.as_str()));
+        data.ok_or_else(|| {
+            let text = format!("{} does not say where site {site} keeps {component}", self.loaded.file.display());
+            let help = format!("add it: sites.{site}.data.{component}: {{ services: […], postgres: {{ url: … }} }}");
+            Error::new(ErrorKind::Config, text).with_help(help)
+        })
     }
 
     /// A setting with its variables filled in; errors name its place in the file.

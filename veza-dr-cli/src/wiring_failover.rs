@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
-use veza_dr_backup::{Repository, Selector, back_up, verify_objects};
-use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, RestoreRequest, Result, Verdict};
+use serde_json::Value;
+use veza_dr_backup::Repository;
+use veza_dr_core::{Cx, Error, ErrorKind, Result};
 use veza_dr_failover::{
     actions::{Catalogue, Work},
     runbook::{Done, Effects, Engine, Plan, StepContext, Watcher},
@@ -16,6 +16,7 @@ use crate::{
     config::StorePlace,
     wiring::{Access, Wiring},
     wiring_notify::WhenTold,
+    wiring_site_data::Books,
 };
 
 /// What runs plans, and which parts of the configuration they may count on.
@@ -51,19 +52,22 @@ impl Wiring {
                 if let Some(lease) = &self.loaded.config.sites[&site.name].fence.lease {
                     catalogue = catalogue.with_site_lease(&site.name, lease);
                 }
+                catalogue = self.site_facts(catalogue, &site.name)?;
                 catalogue = catalogue.with_site(site.role, site.control).with_validation(site.name, work);
             }
         }
         if !self.loaded.config.validation.is_empty() {
             present.insert("validation".to_owned());
         }
+        let books = Books { state_dir: self.state_dir()?, store: store.store().clone(), who: who.clone() };
         for component in self.components() {
             present.insert(component.to_string());
-            let part = |kind| Arc::new(OfComponent { wiring: self.clone(), component: component.clone(), kind });
-            catalogue = catalogue
-                .with_verify_backup(component.as_str(), part(Kind::Verify))
-                .with_backup(component.as_str(), part(Kind::Backup))
-                .with_restore(component.as_str(), part(Kind::Restore));
+            catalogue = self.data_steps(catalogue, &component);
+            for (site, _) in self.loaded.config.sites.iter().filter(|(_, s)| s.data.contains_key(component.as_str())) {
+                present.insert(format!("{component}@{}", self.plans_call(site)));
+                present.insert(format!("data@{}", self.plans_call(site)));
+                catalogue = self.site_data_steps(catalogue, &component, site, &books);
+            }
         }
         for name in self.loaded.config.notify.keys() {
             present.insert("notify".to_owned());
@@ -71,8 +75,7 @@ impl Wiring {
             catalogue = catalogue.with_channel(name, Arc::new(sink));
         }
         let catalogue = Arc::new(catalogue);
-        let engine =
-            Engine::new(self.state_dir()?, store.store().clone(), catalogue.clone(), who).with_watcher(watcher);
+        let engine = Engine::new(books.state_dir, books.store, catalogue.clone(), who).with_watcher(watcher);
         Ok(Runbooks { engine, catalogue, present })
     }
 
@@ -140,105 +143,5 @@ impl Work for Validation {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Verify,
-    Backup,
-    Restore,
-}
-
-/// What is done with the backups of a component.
-#[derive(Debug)]
-struct OfComponent {
-    wiring: Arc<Wiring>,
-    component: ComponentName,
-    kind: Kind,
-}
-
-impl OfComponent {
-    /// From the first store that has a backup; beside, proven, then swapped in.
-    async fn restore(&self, cx: &Cx, repositories: &[Repository]) -> Result<Done> {
-        let component = &self.component;
-        let mut last = Error::new(ErrorKind::NotFound, format!("no store has a backup of {component}"));
-        for repository in repositories {
-            let manifest = match repository.manifest(cx, component, &Selector::Latest).await {
-                Ok(manifest) => manifest,
-                Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
-                Err(e) => {
-                    last = e;
-                    continue;
-                }
-            };
-            let target = self.wiring.restore_target(cx, component).await?;
-            let plan = target.plan(cx, &RestoreRequest::in_place(), &manifest).await?;
-            if !plan.blockers.is_empty() {
-                let text = format!("the restore of {component} cannot go ahead");
-                return Err(Error::new(ErrorKind::Conflict, text).with_source(plan.blockers.join("; ")));
-            }
-            let source = Arc::new(repository.open(&manifest));
-            target.apply(cx, plan, &manifest, source).await?;
-            let text = format!("{component} is backup {} of store {}", manifest.id, repository.name());
-            let evidence = json!({
-                "backup": manifest.id.to_string(), "store": repository.name(), "shows": manifest.started_at,
-            });
-            return Ok(Done::new(text, evidence));
-        }
-        Err(last)
-    }
-}
-
-#[async_trait]
-impl Work for OfComponent {
-    fn commands(&self) -> Vec<String> {
-        vec![match self.kind {
-            Kind::Verify => format!("veza-dr verify {}", self.component),
-            Kind::Backup => format!("veza-dr backup {}", self.component),
-            Kind::Restore => format!("veza-dr restore {} (in place, its newest backup)", self.component),
-        }]
-    }
-
-    fn effects(&self) -> Effects {
-        match self.kind {
-            Kind::Verify => Effects::Pure,
-            Kind::Backup => Effects::Idempotent,
-            // A second swap would keep the first restored copy instead of what was there before.
-            Kind::Restore => Effects::AtMostOnce,
-        }
-    }
-
-    async fn run(&self, cx: &Cx, _: &StepContext, _: &Value) -> Result<Done> {
-        let component = &self.component;
-        let opened = self.wiring.open(cx, Some(component), None, Access::Read).await?;
-        if let Kind::Backup = self.kind {
-            let target = self.wiring.backup_target(cx, component).await?;
-            let report = back_up(cx, target.as_ref(), &opened.repositories, &self.wiring.options(component)).await?;
-            report.ensure_complete()?;
-            return Ok(Done::new(format!("{component} is backed up"), Value::Null));
-        }
-        if let Kind::Restore = self.kind {
-            return self.restore(cx, &opened.repositories).await;
-        }
-        // One store with a whole copy is enough; of several failures the last is told.
-        let mut last = Error::new(ErrorKind::NotFound, format!("no store has a backup of {component}"));
-        for repository in &opened.repositories {
-            let found = async {
-                let manifest = repository.manifest(cx, component, &Selector::Latest).await?;
-                let found = verify_objects(cx, repository, &manifest).await?;
-                Ok::<_, Error>((manifest.id, found.verdict()))
-            };
-            match found.await {
-                Ok((id, Verdict::Equal)) => {
-                    let text = format!("backup {id} of {component} in store {} is whole", repository.name());
-                    return Ok(Done::new(text, json!({ "backup": id.to_string(), "store": repository.name() })));
-                }
-                Ok((id, _)) => {
-                    let text = format!("backup {id} of {component} in store {} is not whole", repository.name());
-                    last = Error::new(ErrorKind::Mismatch, text).with_help(format!("veza-dr verify {component}"));
-                }
-                Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
-                Err(e) => last = e,
-            }
-        }
-        Err(last)
     }
 }

@@ -12,17 +12,23 @@ use crate::{
 };
 
 impl Wiring {
-    pub(crate) fn redis_source(&self, component: &ComponentName) -> Result<&RedisSource> {
+    /// A component's server, or the one that a site keeps it in; and where the file says so.
+    pub(crate) fn redis_place(&self, component: &ComponentName, site: Option<&str>) -> Result<(&RedisSource, String)> {
+        if let Some(site) = site
+            && let Some(own) = self.site_data(site, component)?.redis.as_deref()
+        {
+            return Ok((own, format!("sites.{site}.data.{component}.redis")));
+        }
         match self.source(component)? {
-            Source::Redis(source) => Ok(source),
+            Source::Redis(source) => Ok((source, format!("sources.{component}.redis"))),
             _ => Err(Error::new(ErrorKind::Unsupported, format!("{component} is not a redis source"))),
         }
     }
 
-    /// How to reach a component's server, with its password read from where the file says.
-    pub(crate) async fn redis(&self, cx: &Cx, component: &ComponentName) -> Result<RedisConfig> {
-        let source = self.redis_source(component)?;
-        let at = |key: &str| format!("sources.{component}.redis.{key}");
+    /// How to reach a component's server, or the one of a site, with its password read from where the file says.
+    pub(crate) async fn redis(&self, cx: &Cx, component: &ComponentName, site: Option<&str>) -> Result<RedisConfig> {
+        let (source, place) = self.redis_place(component, site)?;
+        let at = |key: &str| format!("{place}.{key}");
         let url = source.url.expand(&self.env).map_err(|e| self.at(&at("url"), e))?;
         let mut config = RedisConfig::new(url.expose_secret()).with_mode(match source.mode {
             RedisMode::Auto => ReadMode::Auto,
@@ -56,9 +62,15 @@ impl Wiring {
     }
 
     /// The server to back up.
-    pub(crate) async fn redis_backup(&self, cx: &Cx, component: &ComponentName) -> Result<Arc<dyn BackupTarget>> {
-        let config = self.redis(cx, component).await?;
+    pub(crate) async fn redis_backup(
+        &self,
+        cx: &Cx,
+        component: &ComponentName,
+        site: Option<&str>,
+    ) -> Result<Arc<dyn BackupTarget>> {
+        let config = self.redis(cx, component, site).await?;
+        let (_, place) = self.redis_place(component, site)?;
         let target = RedisTarget::new(component.clone(), config);
-        Ok(Arc::new(target.map_err(|e| self.at(&format!("sources.{component}.redis.url"), e))?))
+        Ok(Arc::new(target.map_err(|e| self.at(&format!("{place}.url"), e))?))
     }
 }

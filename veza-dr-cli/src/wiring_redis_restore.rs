@@ -12,20 +12,27 @@ use crate::{
 
 impl Wiring {
     /// The server to restore.
-    pub(crate) async fn redis_restore(&self, cx: &Cx, component: &ComponentName) -> Result<Box<dyn RestoreTarget>> {
-        let config = self.redis(cx, component).await?;
-        let options = self.redis_restore_options(component)?;
-        let target = RedisRestore::new(component.clone(), config, options)
-            .map_err(|e| self.at(&format!("sources.{component}.redis.url"), e))?;
-        Ok(Box::new(match self.env.get(TO_PASSWORD) {
+    pub(crate) async fn redis_restore(
+        &self,
+        cx: &Cx,
+        component: &ComponentName,
+        site: Option<&str>,
+    ) -> Result<Box<dyn RestoreTarget>> {
+        let config = self.redis(cx, component, site).await?;
+        let options = self.redis_restore_options(component, site)?;
+        let (_, place) = self.redis_place(component, site)?;
+        let target =
+            RedisRestore::new(component.clone(), config, options).map_err(|e| self.at(&format!("{place}.url"), e))?;
+        Ok(Box::new(match self.env.get(TO_PASSWORD).filter(|_| site.is_none()) {
             Some(password) => target.with_target_password(SecretString::from(password)),
             None => target,
         }))
     }
 
-    fn redis_restore_options(&self, component: &ComponentName) -> Result<RedisRestoreOptions> {
-        let settings = &self.redis_source(component)?.restore;
-        let at = |key: &str| format!("sources.{component}.redis.restore.{key}");
+    fn redis_restore_options(&self, component: &ComponentName, site: Option<&str>) -> Result<RedisRestoreOptions> {
+        let (source, place) = self.redis_place(component, site)?;
+        let settings = &source.restore;
+        let at = |key: &str| format!("{place}.restore.{key}");
         let text = |key: &str, text: &Option<Text>| text.as_ref().map(|t| self.text(&at(key), t)).transpose();
         let mut options = RedisRestoreOptions::new(self.state_dir()?.join("redis"))
             .with_way(match settings.way {

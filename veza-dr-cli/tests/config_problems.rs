@@ -256,3 +256,46 @@ escalation:
     let told = problems("alerts: [ { name: A, condition: recovery_time > , severity: critical } ]").join("\n");
     assert!(told.contains("letter 16: expected a number"), "{told}");
 }
+
+#[cfg(feature = "docker")]
+#[test]
+fn places_of_data_that_cannot_be_meant_are_told() {
+    let text = "\
+sources:
+  database: { postgres: { url: postgres://u@h/d } }
+  redis: { redis: { url: redis://h } }
+  files: { files: {} }
+backup: { files: { include: [/etc/veza] } }
+sites:
+  paris:
+    role: primary
+    compose: { file: a.yml, project: veza }
+    data: { database: { services: [pg] }, redis: { services: [redis], postgres: { url: postgres://u@h/d } } }
+    fence: { hook_undo: open }
+  lyon:
+    role: standby
+    compose: { file: a.yml, project: veza }
+    data:
+      database: { services: [pg] }
+      databse: { services: [pg] }
+      files: { services: [pg] }
+      redis: { services: [redis], redis: { url: redis://s, password: a, password_file: b } }
+";
+    assert_eq!(
+        problems(text),
+        [
+            "veza-dr.yml:10:71: sites.paris.data.redis.postgres: `redis` is a redis source",
+            "veza-dr.yml:11:14: sites.paris.fence.hook_undo: there is no `hook` that it undoes",
+            "veza-dr.yml:16:7: sites.lyon.data.database: does not say where the standby keeps `database`; add \
+             `postgres: { url: … }`: only the primary's place is the source's own",
+            "veza-dr.yml:17:7: sites.lyon.data.databse: there is no source `databse` under `sources`; did you mean \
+             `database`?",
+            "veza-dr.yml:18:7: sites.lyon.data.files: `files` is a files source: a failover does not restore it; \
+             restore them on the site's own machine, by a `command` step of a plan",
+            "veza-dr.yml:19:35: sites.lyon.data.redis.redis: has password and password_file: only one of them can count",
+        ]
+    );
+    let none = "sources:\n  redis: { redis: { url: redis://h } }\nsites:\n  paris:\n    role: primary\n    \
+                compose: { file: a.yml, project: veza }\n    data: { redis: { services: [] } }\n";
+    assert_eq!(problems(none), ["veza-dr.yml:7:32: sites.paris.data.redis.services: is empty"]);
+}

@@ -3,6 +3,7 @@
 mod crash;
 mod fake_site;
 mod fence;
+mod half;
 mod people;
 mod rules;
 mod runs;

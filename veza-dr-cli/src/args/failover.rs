@@ -117,6 +117,9 @@ pub(crate) struct Decisions {
     /// Declare that the other site takes no writes, and why: two different people must; may be repeated
     #[arg(long, value_name = "NAME=STATEMENT", value_parser = attestation)]
     pub(crate) attest: Vec<(String, String)>,
+    /// Go back to this time: what is restored is the newest backup that shows it or an earlier one
+    #[arg(long, value_name = "TIME", value_parser = super::time)]
+    pub(crate) at: Option<DateTime<Utc>>,
     /// When the outage began, if it is known
     #[arg(long, value_name = "TIME", value_parser = super::time)]
     pub(crate) outage_began: Option<DateTime<Utc>>,

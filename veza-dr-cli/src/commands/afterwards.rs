@@ -13,16 +13,17 @@ use crate::{
 /// Asks nothing: it is undone by running it again.
 pub(crate) async fn rollback(session: &Session, args: &Afterwards) -> Result<Exit> {
     let wiring = session.wiring()?;
-    let target = wiring.restore_target(&session.cx, &args.component).await?;
+    let target = wiring.restore_target_at(&session.cx, &args.component, args.site.as_deref()).await?;
     let report = target.rollback(&session.cx).await?;
-    let next = format!("veza-dr release {}", args.component);
+    let site = args.site.as_ref().map(|site| format!(" --site {site}")).unwrap_or_default();
+    let next = format!("veza-dr release {}{site}", args.component);
     Ok(finish(session, args, &report, &next))
 }
 
 /// Asks whoever is there, as it cannot be undone. A script's call is plain enough without.
 pub(crate) async fn release(session: &Session, args: &Afterwards) -> Result<Exit> {
     let wiring = session.wiring()?;
-    let target = wiring.restore_target(&session.cx, &args.component).await?;
+    let target = wiring.restore_target_at(&session.cx, &args.component, args.site.as_deref()).await?;
     let question = format!("Let go of what the last restore of {} replaced? This cannot be undone.", args.component);
     if !args.yes && session.out.can_ask() && !session.out.confirm(&session.cx, &question).await? {
         let e = Error::new(ErrorKind::Config, "not confirmed: nothing was done").with_help("add --yes to go ahead");

@@ -225,7 +225,7 @@ fn one(engine: &Engine, args: &OneRun) -> Result<RunReport> {
 }
 
 fn options(decisions: &Decisions) -> RunOptions {
-    let mut options = RunOptions::default().with_outage_began(decisions.outage_began);
+    let mut options = RunOptions::default().with_outage_began(decisions.outage_began).with_restore_at(decisions.at);
     if let Some(sha) = &decisions.plan_sha {
         options = options.with_plan_sha(sha);
     }

@@ -22,7 +22,7 @@ pub(crate) async fn restore(session: &Session, args: &Restore) -> Result<Exit> {
     let (cx, out) = (&session.cx, &session.out);
     let wiring = session.wiring()?;
     let parts = parts(wiring.source(&args.component)?, args)?;
-    let target = wiring.restore_target(cx, &args.component).await?;
+    let target = wiring.restore_target_at(cx, &args.component, args.site.as_deref()).await?;
     let opened = wiring.open(cx, Some(&args.component), session.store(), Access::Read).await?;
     let Chosen { repository, manifest } = choose(cx, opened, &args.component, &args.which.wanted()).await?;
     let mut request = RestoreRequest::in_place().only(parts);
@@ -52,7 +52,16 @@ pub(crate) async fn restore(session: &Session, args: &Restore) -> Result<Exit> {
     let hold = session.hold(&repository, &manifest).await?;
     let applied = target.apply(cx, plan, &manifest, data).await;
     session.let_go(hold).await;
-    let report = applied?;
+    let mut report = applied?;
+    if let Some(site) = &args.site {
+        let words =
+            |verb: &str| (format!("{verb} {}", args.component), format!("{verb} {} --site {site}", args.component));
+        for next in &mut report.next {
+            for (own, there) in [words("rollback"), words("release")] {
+                *next = next.replace(&own, &there);
+            }
+        }
+    }
     let verdict = report.verification.verdict();
     out.result(
         || json!({ "plan": shown, "applied": true, "verdict": verdict, "report": report }),

@@ -28,7 +28,7 @@ pub(crate) async fn restore_rows(session: &Session, args: &RestoreRows) -> Resul
 
     let (cx, out) = (&session.cx, &session.out);
     let wiring = session.wiring()?;
-    let target = wiring.postgres_restore(cx, &args.component).await?;
+    let target = wiring.postgres_restore(cx, &args.component, None).await?;
     let opened = wiring.open(cx, Some(&args.component), session.store(), Access::Read).await?;
     let Chosen { repository, manifest } = choose(cx, opened, &args.component, &args.which.wanted()).await?;
     let request = RowsRequest::new(&args.table, &args.condition)

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use veza_dr_core::ComponentName;
 
-use super::{SiteRoleName, SiteSettings, Text, expand::has_variables, meaning::Meaning};
+use super::{
+    SiteDataSettings, SiteRoleName, SiteSettings, Source, Text, expand::has_variables, meaning::Meaning, shape::nearest,
+};
 
 /// Others count a lease as ended a third of its time after its end: until then everything must have stopped.
 const SHORTEST_LEASE: Duration = Duration::from_secs(15);
@@ -50,6 +52,47 @@ impl Meaning<'_> {
                 (SiteRoleName::Standby, _) => {}
             }
             self.site(&path, site);
+            for (component, data) in &site.data {
+                self.site_data(&format!("{path}.data.{component}"), component, site.role, data);
+            }
+            if site.fence.hook.is_none() && site.fence.hook_undo.is_some() {
+                self.say(&format!("{path}.fence.hook_undo"), "there is no `hook` that it undoes", None);
+            }
+        }
+    }
+
+    fn site_data(&mut self, path: &str, component: &str, role: SiteRoleName, data: &SiteDataSettings) {
+        let sources = &self.config.sources;
+        let Some(source) = sources.get(component) else {
+            let near = nearest(component, sources.keys().map(String::as_str));
+            let help = near.map(|near| format!("did you mean `{near}`?"));
+            return self.say(path, format!("there is no source `{component}` under `sources`"), help);
+        };
+        let engine = source.engine();
+        let given = [("postgres", data.postgres.is_some()), ("redis", data.redis.is_some())];
+        if matches!(source, Source::Files(_)) {
+            let help = "restore them on the site's own machine, by a `command` step of a plan".to_owned();
+            return self.say(path, format!("`{component}` is a files source: a failover does not restore it"), help);
+        }
+        for (key, _) in given.iter().filter(|(key, given)| *given && *key != engine) {
+            self.say(&format!("{path}.{key}"), format!("`{component}` is a {engine} source"), None);
+        }
+        let own = given.iter().any(|(key, given)| *given && *key == engine);
+        if !own && role == SiteRoleName::Standby {
+            let help = format!("add `{engine}: {{ url: … }}`: only the primary's place is the source's own");
+            self.say(path, format!("does not say where the standby keeps `{component}`"), help);
+        }
+        let of_postgres = data
+            .postgres
+            .as_ref()
+            .map(|s| ("postgres", s.password.is_some(), s.password_file.is_some(), s.password_command.is_some()));
+        let of_redis = data
+            .redis
+            .as_ref()
+            .map(|s| ("redis", s.password.is_some(), s.password_file.is_some(), s.password_command.is_some()));
+        for (key, text, file, command) in of_postgres.into_iter().chain(of_redis) {
+            let given = [("password", text), ("password_file", file), ("password_command", command)];
+            self.at_most_one(&format!("{path}.{key}"), &given);
         }
         self.served_site();
     }

@@ -1,9 +1,11 @@
 //! `sites:` where the services run.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Span, Text};
+use super::{PostgresSource, RedisSource, Span, Text};
 
 /// One place where the services run: a Docker Compose project, on this machine or behind SSH.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -20,6 +22,9 @@ pub struct SiteSettings {
     /// How to reach its machine; this machine where it is left out.
     #[serde(default)]
     pub ssh: Option<SshSettings>,
+    /// Where it keeps each component: what a failover restores to, and what is backed up while it serves.
+    #[serde(default)]
+    pub data: BTreeMap<String, SiteDataSettings>,
     /// How it is kept from coming back while the other site serves.
     #[serde(default)]
     pub fence: FenceSettings,
@@ -53,6 +58,22 @@ pub struct ComposeSettings {
     /// this machine only).
     #[serde(default)]
     pub docker_host: Option<Text>,
+}
+
+/// Where a site keeps one component. Passwords are its own: those of `sources` are never offered to it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SiteDataSettings {
+    /// The Compose services that hold it. They are started before it is restored, and all others after that.
+    #[schemars(length(min = 1))]
+    pub services: Vec<Text>,
+    /// The database, for a component that is one. The primary's is the source itself where it is left out.
+    #[serde(default)]
+    pub postgres: Option<Box<PostgresSource>>,
+    /// The server, for a component that is one. The primary's is the source itself where it is left out.
+    #[serde(default)]
+    pub redis: Option<Box<RedisSource>>,
 }
 
 /// How to reach a machine with the system's `ssh`. It asks nothing: the key has no passphrase or is in an agent, and
@@ -103,4 +124,11 @@ pub struct FenceSettings {
     /// How long that lease lasts without being renewed; 60s.
     #[serde(default)]
     pub lease_time: Option<Span>,
+    /// A shell command on this machine that closes the site off when its own cannot be reached: a security group, the
+    /// power. It must be safe to repeat, and end with 0 only once nobody can write there.
+    #[serde(default)]
+    pub hook: Option<Text>,
+    /// The shell command on this machine that opens it again; it must be safe to repeat.
+    #[serde(default)]
+    pub hook_undo: Option<Text>,
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use serde_json::{Value, json};
 use veza_dr_failover::runbook::{
     Bound, Entry, Prediction, Question, Record, RunReport, RunStatus, Safety, StepOutcome, StepStatus, Violation,
-    Watcher,
+    Watcher, loss_in_words,
 };
 
 use super::{SharedWriter, output::Paint, words::local};
@@ -97,6 +97,9 @@ pub(crate) fn run_text(report: &RunReport, holder: Option<&str>, paint: Paint) -
         format!("{name} {}", at.map_or_else(|| "unknown".to_owned(), |at| at.format("%H:%M:%SZ").to_string()))
     });
     let _ = writeln!(text, "Clock points: {}", points.collect::<Vec<_>>().join(", "));
+    if let Some(words) = loss_in_words(&report.data_loss) {
+        let _ = writeln!(text, "Data lost: {words}");
+    }
     for a in &report.approvals {
         let comment = a.comment.as_ref().map(|c| format!(": {c}")).unwrap_or_default();
         let _ = writeln!(text, "Agreed to {} by {} at {}{comment}", a.step, a.who, local(a.at));

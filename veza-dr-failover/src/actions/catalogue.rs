@@ -12,8 +12,8 @@ use super::{
     fence::{Fence, Unfence},
     notify::{Channel, Notify},
     parameters::{
-        CommandSays, ComponentSays, DnsSays, FenceSays, NotifySays, PromoteSays, ServicesSay, SiteSays, TextSays,
-        TtlSays, WaitSays,
+        CommandSays, ComponentSays, DnsSays, FenceSays, NotifySays, Part, PromoteSays, RestoreSays, ServicesSay,
+        SiteComponentSays, SiteSays, TextSays, TtlSays, VerifySays, WaitSays,
     },
     people::{Note, Wait},
     site_actions::{Deed, SiteStep},
@@ -24,12 +24,14 @@ use crate::{
     site::{SiteControl, SiteRole},
 };
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "backup",
     "command",
+    "compare",
     "dns",
     "dns_ttl",
     "fence",
+    "final_backup",
     "note",
     "notify",
     "promote_postgres",
@@ -56,6 +58,8 @@ const KINDS: [&str; 17] = [
 #[derive(Debug)]
 pub struct Catalogue {
     sites: Vec<(SiteRole, Arc<dyn SiteControl>)>,
+    data: BTreeMap<String, Vec<String>>,
+    hooks: BTreeMap<String, (String, Option<String>)>,
     work: BTreeMap<(&'static str, String), Arc<dyn Work>>,
     leases: BTreeMap<String, String>,
     names: Option<Arc<dyn Names>>,
@@ -76,6 +80,8 @@ impl Catalogue {
     pub fn new() -> Self {
         Self {
             sites: Vec::new(),
+            data: BTreeMap::new(),
+            hooks: BTreeMap::new(),
             work: BTreeMap::new(),
             leases: BTreeMap::new(),
             names: None,
@@ -100,6 +106,21 @@ impl Catalogue {
         self
     }
 
+    /// Which services of a site hold its data: what plans call `part: data`; all others are `part: apps`.
+    #[must_use]
+    pub fn with_data_services(mut self, site: impl Into<String>, services: Vec<String>) -> Self {
+        self.data.insert(site.into(), services);
+        self
+    }
+
+    /// The command on this machine that closes a site off where it cannot be reached, and the one that opens it again:
+    /// for fences that name no `hook`. Both must be safe to repeat.
+    #[must_use]
+    pub fn with_fence_hook(mut self, site: impl Into<String>, hook: String, undo: Option<String>) -> Self {
+        self.hooks.insert(site.into(), (hook, undo));
+        self
+    }
+
     /// What validates a site, by its own address.
     #[must_use]
     pub fn with_validation(self, site: impl Into<String>, work: Arc<dyn Work>) -> Self {
@@ -113,10 +134,34 @@ impl Catalogue {
         self
     }
 
-    /// What restores a component.
+    /// What restores a component, in its own place.
     #[must_use]
     pub fn with_restore(self, component: impl Into<String>, work: Arc<dyn Work>) -> Self {
         self.with_work("restore", component, work)
+    }
+
+    /// What restores a component into a site. It is asked only while nothing but the site's data services runs there.
+    #[must_use]
+    pub fn with_site_restore(self, component: &str, site: &str, work: Arc<dyn Work>) -> Self {
+        self.with_work("restore", at_site(component, site), work)
+    }
+
+    /// What backs a component of a site up.
+    #[must_use]
+    pub fn with_site_backup(self, component: &str, site: &str, work: Arc<dyn Work>) -> Self {
+        self.with_work("backup", at_site(component, site), work)
+    }
+
+    /// What backs a component of a site up and proves that nobody wrote to it since.
+    #[must_use]
+    pub fn with_final_backup(self, component: &str, site: &str, work: Arc<dyn Work>) -> Self {
+        self.with_work("final_backup", at_site(component, site), work)
+    }
+
+    /// What tells the difference between the data of a site and what a restore in the same run replaced.
+    #[must_use]
+    pub fn with_compare(self, component: &str, site: &str, work: Arc<dyn Work>) -> Self {
+        self.with_work("compare", at_site(component, site), work)
     }
 
     /// What proves that a component's newest backup is whole.
@@ -212,22 +257,49 @@ impl Catalogue {
         if named.is_empty() { Ok(self.channels.clone()) } else { named.iter().map(find).collect() }
     }
 
-    fn of_component(
-        &self,
-        kind: &'static str,
-        given: Value,
-        safety: Vec<Safety>,
-        establishes: Vec<Establishes>,
-    ) -> Result<Arc<dyn StepAction>> {
-        let says: ComponentSays = said(given)?;
-        let work = self.work(kind, &says.component, "component")?;
-        Ok(Arc::new(WorkStep { work, site: None, safety, establishes }))
+    /// The work of this kind with a component, in its own place or at a site.
+    fn of_component(&self, kind: &'static str, component: &str, site: Option<&str>) -> Result<WorkStep> {
+        let Some(site) = site else { return Ok(WorkStep::new(self.work(kind, component, "component")?)) };
+        let site = self.site(site)?.name().to_owned();
+        let work = self.work(kind, &at_site(component, &site), "component of a site").map_err(|e| {
+            let say = format!("say where it keeps it: sites.{site}.data.{component}: {{ services: […], url: … }}");
+            Error::new(e.kind(), e.to_string()).with_help(say)
+        })?;
+        Ok(WorkStep::new(work).on(Some(site)))
+    }
+
+    fn restore(&self, given: Value) -> Result<Arc<dyn StepAction>> {
+        let says: RestoreSays = said(given)?;
+        let mut step = self.of_component("restore", &says.component, says.site.as_deref())?;
+        let mut safety = vec![Safety::Destructive, Safety::Production];
+        if let Some(site) = step.site.clone() {
+            safety.push(Safety::Replaces);
+            step.replaces = Some((self.site(&site)?, self.data.get(&site).cloned().unwrap_or_default()));
+        }
+        step.point = says.at;
+        Ok(Arc::new(step.with_safety(safety)))
     }
 
     fn services(&self, deed: Deed, given: Value) -> Result<Arc<dyn StepAction>> {
         let says: ServicesSay = said(given)?;
-        Ok(Arc::new(SiteStep { deed, site: self.site(&says.site)?, says }))
+        let site = self.site(&says.site)?;
+        let data = self.data.get(site.name()).cloned().unwrap_or_default();
+        if says.part.is_some() && !says.services.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "`part` and `services` do not go together"));
+        }
+        if says.part.is_some() && data.is_empty() {
+            let name = site.name();
+            let part = if says.part == Some(Part::Data) { "data" } else { "apps" };
+            let text = format!("`part: {part}` means nothing: no service of {name} is said to hold data");
+            let help = format!("name them: sites.{name}.data.COMPONENT.services");
+            return Err(Error::new(ErrorKind::Config, text).with_help(help));
+        }
+        Ok(Arc::new(SiteStep { deed, site, says, data }))
     }
+}
+
+fn at_site(component: &str, site: &str) -> String {
+    format!("{component}@{site}")
 }
 
 fn said<T: DeserializeOwned>(given: Value) -> Result<T> {
@@ -243,14 +315,18 @@ impl Actions for Catalogue {
         let given = Value::Object(parameters.clone());
         match kind {
             "fence" => {
-                let says: FenceSays = said(given)?;
+                let mut says: FenceSays = said(given)?;
                 let (site, store, clock) = (self.site(&says.site)?, self.store.clone(), self.clock.clone());
                 let lease = self.leases.get(site.name()).cloned();
+                if let Some((hook, undo)) = self.hooks.get(site.name()).filter(|_| says.hook.is_none()) {
+                    (says.hook, says.hook_undo) = (Some(hook.clone()), undo.clone());
+                }
                 Ok(Arc::new(Fence { site, says, lease, store, clock }))
             }
             "unfence" => {
                 let site = self.site(&said::<SiteSays>(given)?.site)?;
-                Ok(Arc::new(Unfence { site, store: self.store.clone() }))
+                let hook_undo = self.hooks.get(site.name()).and_then(|(_, undo)| undo.clone());
+                Ok(Arc::new(Unfence { site, store: self.store.clone(), hook_undo }))
             }
             "up" => self.services(Deed::Up, given),
             "start" => self.services(Deed::Start, given),
@@ -274,8 +350,7 @@ impl Actions for Catalogue {
             "validate" => {
                 let site = self.site(&said::<SiteSays>(given)?.site)?.name().to_owned();
                 let work = self.work("validate", &site, "site")?;
-                let establishes = vec![Establishes::Validated];
-                Ok(Arc::new(WorkStep { work, site: Some(site), safety: Vec::new(), establishes }))
+                Ok(Arc::new(WorkStep::new(work).on(Some(site)).establishing(Establishes::Validated)))
             }
             "dns" => {
                 let says: DnsSays = said(given)?;
@@ -286,7 +361,23 @@ impl Actions for Catalogue {
                 let how = Leading { by: says.by, percent: says.percent, confirm_within: says.confirm_within };
                 let work = self.names()?.lead(&site, &how)?;
                 let safety = vec![Safety::Dns, Safety::Production];
-                Ok(Arc::new(WorkStep { work, site: Some(site), safety, establishes: Vec::new() }))
+                Ok(Arc::new(WorkStep::new(work).on(Some(site)).with_safety(safety)))
+            }
+            "restore" => self.restore(given),
+            "verify_backup" => {
+                let says: VerifySays = said(given)?;
+                let mut step = self.of_component("verify_backup", &says.component, None)?;
+                step.point = says.at;
+                Ok(Arc::new(step.establishing(Establishes::VerifiedCopy)))
+            }
+            "backup" => {
+                let says: ComponentSays = said(given)?;
+                Ok(Arc::new(self.of_component("backup", &says.component, says.site.as_deref())?))
+            }
+            kind @ ("final_backup" | "compare") => {
+                let says: SiteComponentSays = said(given)?;
+                let kind = if kind == "compare" { "compare" } else { "final_backup" };
+                Ok(Arc::new(self.of_component(kind, &says.component, Some(&says.site))?))
             }
             "dns_ttl" => {
                 let lower = match said(given)? {
@@ -299,11 +390,8 @@ impl Actions for Catalogue {
                 };
                 let work = self.names()?.ttl(lower)?;
                 let safety = vec![Safety::Production];
-                Ok(Arc::new(WorkStep { work, site: None, safety, establishes: Vec::new() }))
+                Ok(Arc::new(WorkStep::new(work).with_safety(safety)))
             }
-            "restore" => self.of_component("restore", given, vec![Safety::Destructive, Safety::Production], Vec::new()),
-            "verify_backup" => self.of_component("verify_backup", given, Vec::new(), vec![Establishes::VerifiedCopy]),
-            "backup" => self.of_component("backup", given, Vec::new(), Vec::new()),
             other => Err(Error::new(ErrorKind::Config, format!("there is no action `{other}`"))),
         }
     }

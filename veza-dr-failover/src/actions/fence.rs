@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use veza_dr_core::{BackupStore, Clock, Cx, Error, ErrorKind, ObjectKey, Result, lease::Lease};
+use veza_dr_core::{BackupStore, Clock, Cx, Effect, Error, ErrorKind, ObjectKey, Result, lease::Lease};
 
 use super::{
     command::run_here,
@@ -241,17 +241,21 @@ impl StepAction for Fence {
     }
 }
 
-/// Lets a site serve again: the end of a way back.
+/// Lets a site serve again: the other one is closed off.
 #[derive(Debug)]
 pub(super) struct Unfence {
     pub(super) site: Arc<dyn SiteControl>,
     pub(super) store: Option<Arc<dyn BackupStore>>,
+    /// The command here that opens it again, where a command here closed it off.
+    pub(super) hook_undo: Option<String>,
 }
 
 #[async_trait]
 impl StepAction for Unfence {
     fn commands(&self) -> Vec<String> {
-        vec![format!("on {}: remove the mark that fences it", self.site.name())]
+        let mut all = vec![format!("on {}: remove the mark that fences it", self.site.name())];
+        all.extend(self.hook_undo.as_ref().map(|hook| format!("here: {hook}")));
+        all
     }
 
     fn effects(&self) -> Effects {
@@ -266,10 +270,32 @@ impl StepAction for Unfence {
         Some(self.site.name())
     }
 
+    async fn prepare(&self, cx: &Cx, _: &StepContext) -> Result<Value> {
+        Ok(json!({ "fenced_by": self.site.fenced(cx).await? }))
+    }
+
     async fn act(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
         lift(cx, self.store.as_ref(), self.site.name(), step.epoch).await?;
-        self.site.unfence(cx, step.epoch).await?;
+        self.site.unfence(cx, step.epoch).await.map_err(|e| e.with_effect(Effect::Unknown))?;
+        if let Some(hook) = &self.hook_undo {
+            let opened = run_here(cx, hook, step).await?;
+            succeeded("the hook that opens the site again", &opened).map_err(|e| e.with_effect(Effect::Unknown))?;
+        }
         Ok(Done::new(format!("{} may serve again", self.site.name()), Value::Null))
+    }
+
+    fn can_undo(&self) -> bool {
+        true
+    }
+
+    /// Marks it again if it was marked.
+    async fn undo(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
+        let name = self.site.name();
+        if before["fenced_by"].is_null() {
+            return Ok(Done::new(format!("{name} was not fenced before"), Value::Null));
+        }
+        self.site.fence(cx, step.epoch, &format!("rollback of failover run {}", step.run)).await?;
+        Ok(Done::new(format!("{name} is fenced again"), Value::Null))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, de};
 
 use super::LeadBy;
 use crate::runbook::span;
@@ -65,17 +66,85 @@ pub(super) struct ServicesSay {
     pub(super) site: String,
     #[serde(default)]
     pub(super) services: Vec<String>,
+    /// Instead of naming services.
+    #[serde(default)]
+    pub(super) part: Option<Part>,
     #[serde(default = "grace", with = "span")]
     pub(super) grace: Duration,
     #[serde(default = "patience", with = "span")]
     pub(super) within: Duration,
 }
 
-/// `restore`, `backup`, `verify_backup`.
+/// A part of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Part {
+    /// The services that hold its data, by the configuration.
+    Data,
+    /// All others.
+    Apps,
+}
+
+/// `backup`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ComponentSays {
     pub(super) component: String,
+    /// The site whose data it is; the component's own place where it is left out.
+    #[serde(default)]
+    pub(super) site: Option<String>,
+}
+
+/// `final_backup`, `compare`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SiteComponentSays {
+    pub(super) component: String,
+    pub(super) site: String,
+}
+
+/// `verify_backup`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VerifySays {
+    pub(super) component: String,
+    /// Which backup; the newest, or the one for the time that the run was told, where it is left out.
+    #[serde(default)]
+    pub(super) at: Option<Point>,
+}
+
+/// `restore`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RestoreSays {
+    pub(super) component: String,
+    /// The site that is restored to; the component's own place where it is left out.
+    #[serde(default)]
+    pub(super) site: Option<String>,
+    /// As for `verify_backup`: the backup that was verified for it is the one that is restored.
+    #[serde(default)]
+    pub(super) at: Option<Point>,
+}
+
+/// Which backup is meant: the newest that shows a time or an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Point {
+    /// The time that a person names while the plan runs; it waits for that.
+    Asked,
+    /// This time.
+    Time(DateTime<Utc>),
+}
+
+impl<'de> Deserialize<'de> for Point {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "asked" {
+            return Ok(Self::Asked);
+        }
+        let time = DateTime::parse_from_rfc3339(&text)
+            .map_err(|_| de::Error::custom(format!("at: {text}: write `asked`, or a time as 2026-05-01T03:00:00Z")))?;
+        Ok(Self::Time(time.with_timezone(&Utc)))
+    }
 }
 
 /// `dns`.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use veza_dr_core::{Cx, Effect, Error, ErrorKind, Result};
 
-use super::parameters::ServicesSay;
+use super::parameters::{Part, ServicesSay};
 use crate::{
     runbook::{Applied, Done, Effects, Safety, StepAction, StepContext},
     site::{Job, JobResult, ServiceState, SiteControl},
@@ -25,6 +25,8 @@ pub(super) struct SiteStep {
     pub(super) deed: Deed,
     pub(super) site: Arc<dyn SiteControl>,
     pub(super) says: ServicesSay,
+    /// The services that hold the site's data.
+    pub(super) data: Vec<String>,
 }
 
 /// A name for remote work that is the same for the same try, so that a cut connection finds it again.
@@ -48,13 +50,42 @@ pub(super) fn is_up(state: &ServiceState) -> bool {
 
 impl SiteStep {
     fn named(&self) -> String {
-        if self.says.services.is_empty() { "all services".to_owned() } else { self.says.services.join(", ") }
+        match self.says.part {
+            Some(Part::Data) => self.data.join(", "),
+            Some(Part::Apps) => format!("all services but {}", self.data.join(", ")),
+            None if self.says.services.is_empty() => "all services".to_owned(),
+            None => self.says.services.join(", "),
+        }
+    }
+
+    fn wanted(&self, service: &String) -> bool {
+        match self.says.part {
+            Some(Part::Data) => self.data.contains(service),
+            Some(Part::Apps) => !self.data.contains(service),
+            None => self.says.services.is_empty() || self.says.services.contains(service),
+        }
+    }
+
+    /// What the site is asked for; none named means all.
+    async fn names(&self, cx: &Cx) -> Result<Vec<String>> {
+        match self.says.part {
+            Some(Part::Data) => Ok(self.data.clone()),
+            Some(Part::Apps) => {
+                let order = self.site.order(cx).await?;
+                let names: Vec<String> = order.into_iter().map(|(s, _)| s).filter(|s| self.wanted(s)).collect();
+                if names.is_empty() {
+                    let text = format!("site {} has no services but those of its data", self.site.name());
+                    return Err(Error::new(ErrorKind::Config, text));
+                }
+                Ok(names)
+            }
+            None => Ok(self.says.services.clone()),
+        }
     }
 
     async fn states(&self, cx: &Cx) -> Result<Vec<ServiceState>> {
         let all = self.site.services(cx).await?;
-        let wanted = |s: &ServiceState| self.says.services.is_empty() || self.says.services.contains(&s.service);
-        Ok(all.into_iter().filter(wanted).collect())
+        Ok(all.into_iter().filter(|s| self.wanted(&s.service)).collect())
     }
 }
 
@@ -63,7 +94,8 @@ impl StepAction for SiteStep {
     fn commands(&self) -> Vec<String> {
         let (site, named, says) = (self.site.name(), self.named(), &self.says);
         vec![match self.deed {
-            Deed::Up => format!("on {site}: docker compose up -d"),
+            Deed::Up if says.services.is_empty() && says.part.is_none() => format!("on {site}: docker compose up -d"),
+            Deed::Up => format!("on {site}: docker compose up -d, only {named}"),
             Deed::Start => format!("on {site}: start {named}, dependencies first"),
             Deed::Stop => format!("on {site}: stop {named}, dependents first, {} s each", says.grace.as_secs()),
             Deed::WaitHealthy => {
@@ -103,13 +135,14 @@ impl StepAction for SiteStep {
 
     async fn act(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
         let (site, says) = (&self.site, &self.says);
+        let names = self.names(cx).await?;
         match self.deed {
             // It ran to its end and said so: what it did of it is for the next try, which is safe to make.
-            Deed::Up => succeeded("docker compose up", &site.up(cx, &job(step)).await?)?,
-            Deed::Start => site.start(cx, &says.services).await.map_err(part)?,
-            Deed::Stop => site.stop(cx, &says.services, says.grace).await.map_err(part)?,
+            Deed::Up => succeeded("docker compose up", &site.up(cx, &job(step), &names).await?)?,
+            Deed::Start => site.start(cx, &names).await.map_err(part)?,
+            Deed::Stop => site.stop(cx, &names, says.grace).await.map_err(part)?,
             Deed::WaitHealthy => {
-                site.wait_healthy(cx, &says.services, says.within).await?;
+                site.wait_healthy(cx, &names, says.within).await?;
             }
         }
         let states = self.states(cx).await.map_err(part)?;
@@ -135,13 +168,28 @@ impl StepAction for SiteStep {
     }
 
     fn can_undo(&self) -> bool {
-        // The way back of a stop is a start, which only a fence permits: a step of its own.
-        matches!(self.deed, Deed::Up | Deed::Start)
+        self.deed != Deed::WaitHealthy
+    }
+
+    fn undo_lets_write(&self) -> bool {
+        self.deed == Deed::Stop
     }
 
     async fn undo(&self, cx: &Cx, _: &StepContext, before: &Value) -> Result<Done> {
         let was_up = |s: &str| before["up"].as_array().is_some_and(|up| up.iter().any(|u| u == s));
         let states = self.states(cx).await?;
+        if self.deed == Deed::Stop {
+            let stopped: Vec<String> =
+                states.iter().filter(|s| !is_up(s) && was_up(&s.service)).map(|s| s.service.clone()).collect();
+            // A fenced site refuses; None named would mean all.
+            if !stopped.is_empty() {
+                self.site.start(cx, &stopped).await?;
+            }
+            return Ok(Done::new(
+                format!("started again on {}: {}", self.site.name(), stopped.join(", ")),
+                Value::Null,
+            ));
+        }
         let started: Vec<String> =
             states.iter().filter(|s| is_up(s) && !was_up(&s.service)).map(|s| s.service.clone()).collect();
         // None named would mean all.

@@ -1,12 +1,16 @@
 //! Work that another library does, as a step.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use veza_dr_core::{Cx, Result};
+use veza_dr_core::{Cx, Error, ErrorKind, Result};
 
-use crate::runbook::{Applied, Done, Effects, Establishes, Safety, StepAction, StepContext};
+use super::{parameters::Point, site_actions::is_up};
+use crate::{
+    runbook::{Applied, Done, Effects, Establishes, Safety, StepAction, StepContext, WAITS_FOR},
+    site::SiteControl,
+};
 
 /// A piece of work that steps of one kind do: the restore of a component, the checks of a site, the switch of names to
 /// a site.
@@ -70,12 +74,77 @@ pub(super) struct WorkStep {
     pub(super) site: Option<String>,
     pub(super) safety: Vec<Safety>,
     pub(super) establishes: Vec<Establishes>,
+    /// Which backup is meant.
+    pub(super) point: Option<Point>,
+    /// The site whose data is replaced, and the services that hold it.
+    pub(super) replaces: Option<(Arc<dyn SiteControl>, Vec<String>)>,
+}
+
+impl WorkStep {
+    pub(super) fn new(work: Arc<dyn Work>) -> Self {
+        Self { work, site: None, safety: Vec::new(), establishes: Vec::new(), point: None, replaces: None }
+    }
+
+    pub(super) fn on(mut self, site: Option<String>) -> Self {
+        self.site = site;
+        self
+    }
+
+    pub(super) fn with_safety(mut self, safety: Vec<Safety>) -> Self {
+        self.safety = safety;
+        self
+    }
+
+    pub(super) fn establishing(mut self, what: Establishes) -> Self {
+        self.establishes = vec![what];
+        self
+    }
+
+    /// The context with the time that the plan names, or the one that the run was told.
+    fn timed<'a>(&self, step: &'a StepContext) -> Result<Cow<'a, StepContext>> {
+        match self.point {
+            Some(Point::Time(at)) => {
+                let mut timed = step.clone();
+                timed.at = Some(at);
+                Ok(Cow::Owned(timed))
+            }
+            Some(Point::Asked) if step.at.is_none() => {
+                let text = format!("step {} goes back to a time that a person names", step.step);
+                Err(Error::new(ErrorKind::Conflict, text).with_context(WAITS_FOR, "time").with_help(format!(
+                    "name the last time at which the data was sound: veza-dr failover resume {} --at TIME",
+                    step.run
+                )))
+            }
+            _ => Ok(Cow::Borrowed(step)),
+        }
+    }
+
+    /// Data is not exchanged under services that work with it: they may be what users are served by.
+    async fn refuse_in_use(&self, cx: &Cx) -> Result<()> {
+        let Some((site, data)) = &self.replaces else { return Ok(()) };
+        let states = site.services(cx).await?;
+        let up = states.iter().filter(|s| is_up(s) && !s.finished && !data.contains(&s.service));
+        let up: Vec<&str> = up.map(|s| s.service.as_str()).collect();
+        if up.is_empty() {
+            return Ok(());
+        }
+        let name = site.name();
+        let text = format!("the data of {name} is not replaced while services use it: {} run there", up.join(", "));
+        Err(Error::new(ErrorKind::Conflict, text).with_help(format!(
+            "if {name} serves users, its data is the newest there is; if not, stop these services, then resume"
+        )))
+    }
 }
 
 #[async_trait]
 impl StepAction for WorkStep {
     fn commands(&self) -> Vec<String> {
-        self.work.commands()
+        let mut all = self.work.commands();
+        all.extend(self.point.map(|point| match point {
+            Point::Asked => "# of the time that a person names: --at TIME".to_owned(),
+            Point::Time(at) => format!("# of {} or the newest before", at.to_rfc3339()),
+        }));
+        all
     }
 
     fn effects(&self) -> Effects {
@@ -99,15 +168,17 @@ impl StepAction for WorkStep {
     }
 
     async fn prepare(&self, cx: &Cx, step: &StepContext) -> Result<Value> {
-        self.work.prepare(cx, step).await
+        let step = self.timed(step)?;
+        self.refuse_in_use(cx).await?;
+        self.work.prepare(cx, &step).await
     }
 
     async fn act(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
-        self.work.run(cx, step, before).await
+        self.work.run(cx, &*self.timed(step)?, before).await
     }
 
     async fn probe(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Applied> {
-        self.work.probe(cx, step, before).await
+        self.work.probe(cx, &*self.timed(step)?, before).await
     }
 
     fn can_undo(&self) -> bool {

@@ -122,6 +122,13 @@ impl PostgresAccess {
         self
     }
 
+    /// Another database of the same server.
+    #[must_use]
+    pub fn in_database(mut self, database: impl Into<String>) -> Self {
+        self.database = database.into();
+        self
+    }
+
     /// Logs in with this password.
     #[must_use]
     pub fn with_password(mut self, password: SecretString) -> Self {

@@ -218,7 +218,7 @@ impl Run<'_> {
             if absent {
                 // Each recovery is work of its own: its folder names it.
                 let stamp = folder.file_name().unwrap_or_default().to_string_lossy();
-                let up = site.up(cx, &Job(format!("recover-{stamp}-up"))).await?;
+                let up = site.up(cx, &Job(format!("recover-{stamp}-{service}-up")), names).await?;
                 if up.code != 0 {
                     let text = format!("compose up ended with code {}", up.code);
                     return Err(Error::new(ErrorKind::Unavailable, text).with_source(up.output));

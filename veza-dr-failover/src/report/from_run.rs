@@ -118,7 +118,7 @@ impl RecoveryReport {
         report.told_by_people(&entries);
         report.strayed(run, &entries);
         report.validation = validation(&report.steps);
-        report.measure(facts);
+        report.measure(run, facts);
         report.judge(run, facts);
         report.conclude();
         Ok(report)
@@ -139,6 +139,9 @@ impl RecoveryReport {
                 }
                 Record::Attested { attestation } => {
                     Person::new(&attestation.by, "attested", at).about(&attestation.statement)
+                }
+                Record::RestorePoint { at: point, who } => {
+                    Person::new(who, "named the time", at).about(point.to_rfc3339())
                 }
                 Record::Settled { step, took_place, who } => {
                     let told = if *took_place { "took place" } else { "did not take place" };
@@ -177,13 +180,17 @@ impl RecoveryReport {
         self.deviations.extend(run.why.clone());
     }
 
-    fn measure(&mut self, facts: &RunFacts) {
+    fn measure(&mut self, run: &RunReport, facts: &RunFacts) {
         let target = |of: &dyn Fn(&Scenario) -> f64| facts.scenario.as_ref().map(of);
         self.recovery_time = RecoveryTime::of(&self.clock, target(&|s| s.rto.0.as_secs_f64()));
         self.recovery_point = match &facts.recovery_point {
             Some(measured) => measured.clone(),
             None => restored(&self.steps, self.clock.t0),
         };
+        // One component of which it is not known leaves all of it unknown.
+        let counted = || run.data_loss.values().map(|loss| loss.records).sum::<Option<u64>>();
+        let lost = &mut self.recovery_point.records_lost;
+        *lost = lost.or_else(|| counted().filter(|_| !run.data_loss.is_empty()));
         let known = self.recovery_point.target_seconds.take();
         self.recovery_point.target_seconds = known.or_else(|| target(&|s| s.rpo.0.as_secs_f64()));
     }

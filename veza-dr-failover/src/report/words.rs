@@ -251,6 +251,7 @@ impl Language {
             "resumed" => self.pick("took it up again", "l'a reprise"),
             "changed the mode" => self.pick("changed the mode", "a changé de mode"),
             "approved" => self.pick("approved", "a approuvé"),
+            "named the time" => self.pick("named the time to go back to", "a indiqué l’instant à retrouver"),
             "attested" => self.pick("declared", "a attesté"),
             "settled" => self.pick("said what happened", "a établi les faits"),
             "rolled back" => self.pick("asked for the rollback", "a demandé le retour arrière"),

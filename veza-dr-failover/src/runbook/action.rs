@@ -34,6 +34,8 @@ pub enum Effects {
 pub enum Safety {
     /// Makes a site accept writes: refused without proof that no other site does.
     Writes,
+    /// Replaces the data of a site: refused without proof that no other site takes writes, as they would be missing.
+    Replaces,
     /// Changes what names resolve to: refused before the site led to was validated by its own address.
     Dns,
     /// Deletes or replaces data: refused without a verified copy.
@@ -133,6 +135,8 @@ pub struct StepContext {
     pub idempotency_key: String,
     /// What people declared in this run and still vouch for.
     pub attestations: Vec<Attestation>,
+    /// The time to go back to that a person named in this run: backups are the newest that show it or an earlier one.
+    pub at: Option<DateTime<Utc>>,
     /// What earlier steps found, by step.
     pub evidence: BTreeMap<String, Value>,
 }
@@ -143,7 +147,16 @@ impl StepContext {
     pub fn new(run: impl Into<String>, step: impl Into<String>, attempt: u32, epoch: u64) -> Self {
         let (run, step) = (run.into(), step.into());
         let idempotency_key = format!("{run}/{step}");
-        Self { run, step, attempt, epoch, idempotency_key, attestations: Vec::new(), evidence: BTreeMap::new() }
+        Self {
+            run,
+            step,
+            attempt,
+            epoch,
+            idempotency_key,
+            attestations: Vec::new(),
+            at: None,
+            evidence: BTreeMap::new(),
+        }
     }
 }
 
@@ -176,7 +189,7 @@ pub trait StepAction: Debug + Send + Sync + 'static {
     }
 
     /// Looks at the world before it is changed and gives what `probe` and `undo` will need: the pre-image. Changes
-    /// nothing.
+    /// nothing. What it gives is kept through later tries once a try may have changed something.
     ///
     /// # Errors
     /// When it can be seen already that the step cannot be done; nothing was changed then.
@@ -214,6 +227,11 @@ pub trait StepAction: Debug + Send + Sync + 'static {
     /// Whether [`undo`](Self::undo) can be asked for.
     fn can_undo(&self) -> bool {
         false
+    }
+
+    /// Whether [`undo`](Self::undo) lets the site take writes again: not done while the other site is left to take some.
+    fn undo_lets_write(&self) -> bool {
+        self.establishes().contains(&Establishes::Fenced)
     }
 
     /// Puts back what was before, by the pre-image.

@@ -25,7 +25,7 @@ pub(super) struct Copies {
 
 impl Copies {
     pub(super) fn start(store: Arc<dyn BackupStore>, path: PathBuf, run: &str) -> Result<Self> {
-        let key: ObjectKey = format!("failover/{run}/journal.jsonl").parse()?;
+        let key = key_of(run)?;
         let (grew, failed) = (Arc::new(Notify::new()), Arc::new(Mutex::new(None)));
         let task = tokio::spawn({
             let (store, path, key) = (store.clone(), path.clone(), key.clone());
@@ -65,6 +65,15 @@ impl Drop for Copies {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Copies a journal that nobody writes to any more.
+pub(super) async fn copy_once(store: &dyn BackupStore, path: &std::path::Path, run: &str) -> Result<()> {
+    copy(store, path, &key_of(run)?).await
+}
+
+fn key_of(run: &str) -> Result<ObjectKey> {
+    Ok(format!("failover/{run}/journal.jsonl").parse()?)
 }
 
 async fn copy(store: &dyn BackupStore, path: &std::path::Path, key: &ObjectKey) -> Result<()> {

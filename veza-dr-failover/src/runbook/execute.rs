@@ -30,6 +30,7 @@ impl Live<'_> {
         let mut context = StepContext::new(state.run.clone(), id, attempt, state.epoch);
         context.attestations =
             state.attestations.iter().filter(|a| a.at <= now && now - a.at < ATTESTED).cloned().collect();
+        context.at = state.restore_at;
         context.evidence = state.evidence();
         context
     }
@@ -87,8 +88,10 @@ impl Live<'_> {
     ) -> Result<StepOutcome> {
         let context = self.context(&step.id, attempt);
         let scoped = cx.child().with_deadline(SystemTime::now() + limit);
+        // What a try that may have changed something found is how it was before; what is found now is not.
+        let earlier = self.state().steps.get(&step.id).filter(|s| s.touched).map(|s| s.before.clone());
         let before = match timeout(limit, action.prepare(&scoped, &context)).await {
-            Ok(Ok(before)) => before,
+            Ok(Ok(found)) => earlier.unwrap_or(found),
             Ok(Err(e)) => return Ok(not_done(&e)),
             Err(_) => return Ok(StepOutcome::TimedOut),
         };
@@ -113,7 +116,7 @@ impl Live<'_> {
         };
         Ok(match acted {
             Ok(Ok(done)) if action.establishes().contains(&Establishes::Fenced) && done.fence.is_none() => {
-                StepOutcome::Failed { error: "it gave no proof".to_owned(), retryable: false }
+                StepOutcome::Failed { error: "it gave no proof".to_owned(), retryable: false, touched: true }
             }
             Ok(Ok(done)) => StepOutcome::Ok { done, recovered: false },
             // A cancelled call was dropped where it stood, whatever its error says of that.
@@ -137,7 +140,11 @@ impl Live<'_> {
         late: bool,
     ) -> StepOutcome {
         let not_done = |text: String| {
-            if late { StepOutcome::TimedOut } else { StepOutcome::Failed { error: text, retryable: true } }
+            if late {
+                StepOutcome::TimedOut
+            } else {
+                StepOutcome::Failed { error: text, retryable: true, touched: true }
+            }
         };
         match action.effects() {
             Effects::Pure | Effects::Idempotent => not_done(why.to_owned()),
@@ -176,7 +183,7 @@ impl Live<'_> {
             }
             Applied::No => {
                 let error = "its outcome was lost; it is safe to do it now".to_owned();
-                (StepOutcome::Failed { error, retryable: true }, true)
+                (StepOutcome::Failed { error, retryable: true, touched: state.settled.is_none() }, true)
             }
             Applied::Unclear(why) => {
                 let run = self.state().run.clone();
@@ -193,7 +200,7 @@ impl Live<'_> {
 
     /// After a failure: undoes the steps whose policy asks for it.
     pub(super) async fn undo_after_failure(&self, cx: &Cx, lease: Option<&LeaseGuard>) -> Result<()> {
-        for id in self.done_last_first() {
+        for id in self.to_undo() {
             let wanted = self.bound.plan().step(&id).is_some_and(|s| s.undo == UndoPolicy::OnFailure);
             if wanted && !self.undo(cx, lease, &id).await? {
                 break;
@@ -222,7 +229,7 @@ impl Live<'_> {
             }
         }
         let mut still_writes = None;
-        for id in self.done_last_first() {
+        for id in self.to_undo() {
             if cx.is_cancelled() {
                 let why = "somebody asked it to stop".to_owned();
                 return self.record(Record::Paused { why, refused: None, needs_human: false, asked: true });
@@ -230,8 +237,7 @@ impl Live<'_> {
             let Some(step) = self.bound.plan().step(&id) else { continue };
             let mode = self.state().steps.get(&id).map_or(Mode::Graceful, |s| s.mode);
             let Some(action) = self.bound.action(&id, is_ungraceful(mode)) else { continue };
-            let fences = action.establishes().contains(&Establishes::Fenced);
-            if let Some(writer) = still_writes.as_ref().filter(|_| fences)
+            if let Some(writer) = still_writes.as_ref().filter(|_| action.undo_lets_write())
                 && !self.state().overridden.contains_key(&Rule::OneWritableSite)
             {
                 let text =
@@ -256,9 +262,18 @@ impl Live<'_> {
         self.record(Record::Ended { ending: Ending::RolledBack })
     }
 
-    fn done_last_first(&self) -> Vec<String> {
+    /// What was done, the last first; and what may have begun to let a site take writes, though it did not succeed.
+    fn to_undo(&self) -> Vec<String> {
         let state = self.state();
-        let done = state.steps.iter().filter(|(_, s)| matches!(s.status, StepStatus::Done | StepStatus::UndoFailed));
+        let half = |id: &str, s: &super::state::StepState| {
+            let writes = |a: &std::sync::Arc<dyn StepAction>| a.safety().contains(&Safety::Writes);
+            s.touched && self.bound.action(id, is_ungraceful(s.mode)).is_some_and(writes)
+        };
+        let done = state.steps.iter().filter(|(id, s)| match s.status {
+            StepStatus::Done | StepStatus::UndoFailed => true,
+            StepStatus::Failed | StepStatus::TimedOut => half(id, s),
+            _ => false,
+        });
         let mut done: Vec<(u64, String)> = done.map(|(id, s)| (s.done_seq, id.clone())).collect();
         done.sort_by(|a, b| b.cmp(a));
         done.into_iter().map(|(_, id)| id).collect()
@@ -298,5 +313,5 @@ fn not_done(e: &Error) -> StepOutcome {
     if e.context().any(|(key, _)| key == WAITS_FOR) {
         return StepOutcome::Waits { why: text };
     }
-    StepOutcome::Failed { error: text, retryable: e.is_retryable() }
+    StepOutcome::Failed { error: text, retryable: e.is_retryable(), touched: false }
 }

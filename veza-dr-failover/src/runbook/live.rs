@@ -85,6 +85,10 @@ impl Live<'_> {
         for (rule, why) in &options.overrides {
             self.record(Record::Overridden { rule: *rule, who: who(), why: why.clone() })?;
         }
+        let told = self.state().restore_at;
+        if let Some(at) = options.restore_at.filter(|at| told != Some(*at)) {
+            self.record(Record::RestorePoint { at, who: who() })?;
+        }
         for attestation in &options.attest {
             self.record(Record::Attested { attestation: attestation.clone() })?;
         }

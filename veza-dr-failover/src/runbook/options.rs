@@ -34,6 +34,8 @@ pub struct RunOptions {
     pub settle: BTreeMap<String, bool>,
     /// What people declare.
     pub attest: Vec<Attestation>,
+    /// The time to go back to: what is restored is the newest backup that shows it or an earlier one.
+    pub restore_at: Option<DateTime<Utc>>,
     /// When the outage began.
     pub outage_began: Option<DateTime<Utc>>,
 }
@@ -92,6 +94,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_attestation(mut self, attestation: Attestation) -> Self {
         self.attest.push(attestation);
+        self
+    }
+
+    /// Goes back to this time: the last one at which the data was sound.
+    #[must_use]
+    pub fn with_restore_at(mut self, at: Option<DateTime<Utc>>) -> Self {
+        self.restore_at = at;
         self
     }
 

@@ -37,6 +37,10 @@ pub enum StepOutcome {
         error: String,
         /// Whether it may pass when tried again.
         retryable: bool,
+        /// It may have changed a part all the same: what was there before is what this try found, not what a later one
+        /// finds.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        touched: bool,
     },
     /// It did not end in its time; it is known not to have taken place.
     TimedOut,
@@ -121,6 +125,13 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         comment: Option<String>,
     },
+    /// A person named the time to go back to.
+    RestorePoint {
+        /// The time.
+        at: DateTime<Utc>,
+        /// Who.
+        who: String,
+    },
     /// A person declared something.
     Attested {
         /// What and who.
@@ -192,6 +203,17 @@ pub enum Record {
         /// What was put back, or why not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+    },
+    /// How much of a component the run lost, counted when the old site could be compared; also after the run's end.
+    LossMeasured {
+        /// The component.
+        component: String,
+        /// Records that only the old site had.
+        records: u64,
+        /// Records that both had, with other values.
+        changed: u64,
+        /// The run that counted.
+        by: String,
     },
     /// Something that people should know of.
     Warning {

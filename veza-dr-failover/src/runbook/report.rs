@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use veza_dr_core::Result;
 
-use super::{Ending, Mode, Rule, StepStatus, read_journal, state::State};
+use super::{ComponentLoss, Ending, Mode, Rule, StepStatus, read_journal, state::State};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -113,6 +113,8 @@ pub struct RunReport {
     pub points: BTreeMap<&'static str, Option<DateTime<Utc>>>,
     /// Steps that a person agreed to.
     pub approvals: Vec<ApprovalReport>,
+    /// What was lost, by component, where a site was restored; what is not known of it is `None`, never zero.
+    pub data_loss: BTreeMap<String, ComponentLoss>,
     /// Rules that a person went on without.
     pub overrides: Vec<OverrideReport>,
     /// What people should know of.
@@ -198,6 +200,7 @@ impl RunReport {
             steps,
             points,
             approvals: state.approved.values().cloned().collect(),
+            data_loss: state.losses(),
             overrides: state
                 .overridden
                 .iter()

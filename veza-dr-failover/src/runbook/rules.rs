@@ -217,6 +217,10 @@ impl Bound {
                     Rule::OneWritableSite,
                     format!("it lets {site} take writes, and no step before it proves that the other site takes none"),
                 )),
+                Safety::Replaces => wants.push((
+                    Rule::OneWritableSite,
+                    format!("it replaces the data of {site}, and no step before it proves that the other site takes no writes"),
+                )),
                 Safety::Dns => wants.push((
                     Rule::ValidatedBeforeDns,
                     format!("it leads names to {site}, and no step before it validates {site} by its own address"),

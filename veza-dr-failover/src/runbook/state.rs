@@ -48,9 +48,11 @@ pub(super) struct StepState {
     pub(super) done: Option<Done>,
     pub(super) text: String,
     pub(super) settled: Option<bool>,
-    /// The order in which steps were done, for undoing them in reverse.
+    /// The order in which steps ended, for undoing them in reverse.
     pub(super) done_seq: u64,
     pub(super) recovered: bool,
+    /// A try that did not succeed may have changed something; `before` is how it was before that.
+    pub(super) touched: bool,
     /// It will not be tried again in this process; not of the journal.
     pub(super) given_up: bool,
 }
@@ -69,6 +71,7 @@ impl Default for StepState {
             settled: None,
             done_seq: 0,
             recovered: false,
+            touched: false,
             given_up: false,
         }
     }
@@ -98,6 +101,9 @@ pub(super) struct State {
     /// The first approval of each step.
     pub(super) approved: BTreeMap<String, ApprovalReport>,
     pub(super) attestations: Vec<Attestation>,
+    pub(super) restore_at: Option<DateTime<Utc>>,
+    /// By component: records lost, records with older values.
+    pub(super) measured: BTreeMap<String, (u64, u64)>,
     pub(super) overridden: BTreeMap<Rule, (String, String)>,
     pub(super) warnings: Vec<String>,
     pub(super) paused: Option<Pause>,
@@ -130,6 +136,8 @@ impl State {
             steps: plan.steps.iter().map(|s| (s.id.clone(), StepState::default())).collect(),
             approved: BTreeMap::new(),
             attestations: Vec::new(),
+            restore_at: None,
+            measured: BTreeMap::new(),
             overridden: BTreeMap::new(),
             warnings: Vec::new(),
             paused: None,
@@ -157,9 +165,13 @@ impl State {
                 let (step, who, comment, at) = (step.clone(), who.clone(), comment.clone(), entry.at);
                 self.approved.entry(step.clone()).or_insert(ApprovalReport { step, who, comment, at });
             }
+            Record::RestorePoint { at, .. } => self.restore_at = Some(*at),
             Record::Attested { attestation } => self.attestations.push(attestation.clone()),
             Record::Overridden { rule, who, why } => {
                 self.overridden.insert(*rule, (who.clone(), why.clone()));
+            }
+            Record::LossMeasured { component, records, changed, .. } => {
+                self.measured.insert(component.clone(), (*records, *changed));
             }
             Record::Warning { text } => self.warnings.push(text.clone()),
             Record::Paused { why, refused, needs_human, asked } => {
@@ -190,6 +202,7 @@ impl State {
             Record::Reopened { step, why } => self.change(step, |s| {
                 s.status = StepStatus::Waiting;
                 s.text.clone_from(why);
+                s.touched = false;
             }),
             Record::UndoIntent { step } => self.change(step, |s| s.status = StepStatus::UndoFailed),
             Record::UndoOutcome { step, error } => self.change(step, |s| match error {
@@ -220,23 +233,28 @@ impl State {
 impl StepState {
     fn end(&mut self, entry: &Entry, outcome: &StepOutcome) {
         self.ended = Some(entry.at);
+        self.done_seq = entry.seq;
         match outcome {
             StepOutcome::Ok { done, recovered } => {
                 self.status = StepStatus::Done;
                 self.text.clone_from(&done.text);
                 self.done = Some(done.clone());
-                (self.done_seq, self.recovered) = (entry.seq, *recovered);
+                self.recovered = *recovered;
             }
-            StepOutcome::Failed { error, .. } => {
+            StepOutcome::Failed { error, touched, .. } => {
                 self.status = StepStatus::Failed;
                 self.text.clone_from(error);
+                // That nothing took place, as a person says, ends what was begun.
+                self.touched = (self.touched || *touched) && self.settled != Some(false);
             }
             StepOutcome::TimedOut => {
                 self.status = StepStatus::TimedOut;
+                self.touched = true;
                 "it did not end in its time".clone_into(&mut self.text);
             }
             StepOutcome::Unknown { why } => {
                 self.status = StepStatus::Unknown;
+                self.touched = true;
                 self.text.clone_from(why);
             }
             StepOutcome::Waits { why } => {

@@ -44,7 +44,7 @@ const TOLD_LINES: usize = 15;
 /// project.ssh = Some(Ssh::new("backup-server"));
 /// let standby = ComposeSite::new(project)?;
 /// let cx = Cx::background();
-/// let up = standby.up(&cx, &Job("run-7/up".into())).await?;
+/// let up = standby.up(&cx, &Job("run-7/up".into()), &[]).await?;
 /// assert_eq!(up.code, 0, "{}", up.output);
 /// standby.wait_healthy(&cx, &[], Duration::from_secs(120)).await?;
 /// # Ok(()) }
@@ -249,10 +249,17 @@ impl SiteControl for ComposeSite {
         Ok(self.states(&file, &seen))
     }
 
-    async fn up(&self, cx: &Cx, job: &Job) -> Result<JobResult> {
+    async fn up(&self, cx: &Cx, job: &Job, services: &[String]) -> Result<JobResult> {
         // Told with file and line before a machine is asked to do anything.
-        self.file(cx).await?;
-        self.compose_job(cx, job, &self.compose(true, "$c -f \"$f\" -p \"$p\" up -d\n")).await
+        let file = self.file(cx).await?;
+        let mut command = "$c -f \"$f\" -p \"$p\" up -d".to_owned();
+        if !services.is_empty() {
+            for service in self.wanted(&file, services)? {
+                command.push_str(&format!(" {}", quoted(&service)));
+            }
+        }
+        command.push('\n');
+        self.compose_job(cx, job, &self.compose(true, &command)).await
     }
 
     async fn down(&self, cx: &Cx, job: &Job, grace: Duration) -> Result<JobResult> {

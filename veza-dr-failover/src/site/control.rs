@@ -95,12 +95,12 @@ pub trait SiteControl: Debug + Send + Sync + 'static {
     /// `Unavailable` when the site or its container engine cannot be reached, `Denied` when it refuses us.
     async fn services(&self, cx: &Cx) -> Result<Vec<ServiceState>>;
 
-    /// Creates and starts what the compose file names. Returns once the command ended, which is before services are
-    /// healthy.
+    /// Creates and starts these services of the compose file with what they depend on (all when none is named). Returns
+    /// once the command ended, which is before services are healthy.
     ///
     /// # Errors
     /// With [`Effect::Unknown`](veza_dr_core::Effect) when the connection was lost: call again with the same job.
-    async fn up(&self, cx: &Cx, job: &Job) -> Result<JobResult>;
+    async fn up(&self, cx: &Cx, job: &Job, services: &[String]) -> Result<JobResult>;
 
     /// Stops and removes the project's containers and networks; never its volumes.
     ///

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use veza_dr_backup::postgres::{ClientTools, Endpoint, PostgresConfig, PostgresDetail, quote_ident};
 use veza_dr_core::{
-    ArtifactSource, ComponentName, Cx, Error, ErrorKind, Manifest, Outcome, Report, RestoreCaps, RestorePlan,
+    ArtifactSource, BackupId, ComponentName, Cx, Error, ErrorKind, Manifest, Outcome, Report, RestoreCaps, RestorePlan,
     RestoreReport, RestoreRequest, RestoreTarget, Result, SecretString, TargetInfo, Verdict, Verification,
 };
 
@@ -66,6 +66,27 @@ impl PostgresRestore {
     pub fn with_target_password(mut self, password: SecretString) -> Self {
         self.to_password = Some(password);
         self
+    }
+
+    /// The database that the restore of this backup set aside, if one is kept: what the last such restore replaced.
+    ///
+    /// ```no_run
+    /// # async fn f(cx: &veza_dr_core::Cx, target: veza_dr_restore::postgres::PostgresRestore,
+    /// #     backup: veza_dr_core::BackupId) -> veza_dr_core::Result<()> {
+    /// if let Some(kept) = target.kept_for(cx, &backup).await? {
+    ///     println!("what it replaced is kept as {kept}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the server cannot be asked. Changes nothing.
+    pub async fn kept_for(&self, cx: &Cx, backup: &BackupId) -> Result<Option<String>> {
+        let aim = self.aim(cx, &RestoreRequest::in_place()).await?;
+        let maintenance = server::maintenance(cx, &aim.live).await?;
+        let found = kept::find(cx, &maintenance, &self.info.component, aim.live.database()).await?;
+        let ours = |f: &kept::Found| f.mark.role == Role::Kept && f.mark.backup == *backup;
+        Ok(found.into_iter().rev().find(ours).map(|f| f.name))
     }
 
     pub(crate) async fn aim(&self, cx: &Cx, request: &RestoreRequest) -> Result<Aim> {
