@@ -142,6 +142,3 @@ impl Work for Validation {
         Ok(Done::new(format!("{count} checks of {} passed", self.site), evidence))
     }
 }
-
-    }
-}

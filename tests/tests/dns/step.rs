@@ -66,7 +66,7 @@ mod site {
         async fn services(&self, _: &Cx) -> Result<Vec<ServiceState>> {
             none()
         }
-        async fn up(&self, _: &Cx, _: &Job) -> Result<JobResult> {
+        async fn up(&self, _: &Cx, _: &Job, _: &[String]) -> Result<JobResult> {
             none()
         }
         async fn down(&self, _: &Cx, _: &Job, _: Duration) -> Result<JobResult> {

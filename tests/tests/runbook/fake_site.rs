@@ -72,7 +72,7 @@ impl SiteControl for FakeSite {
         Ok(vec![api])
     }
 
-    async fn up(&self, _: &Cx, _: &Job) -> Result<JobResult> {
+    async fn up(&self, _: &Cx, _: &Job, _: &[String]) -> Result<JobResult> {
         let mut now = self.reached()?;
         if now.mark.is_some() {
             return Err(Error::new(ErrorKind::Conflict, "it is fenced"));

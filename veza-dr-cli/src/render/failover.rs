@@ -130,6 +130,7 @@ pub(crate) fn question_text(question: &Question) -> String {
         Safety::Writes => Some("lets a site take writes"),
         Safety::Dns => Some("leads names elsewhere"),
         Safety::Destructive => Some("replaces data"),
+        Safety::Replaces => Some("replaces the data of a site"),
         Safety::Production => Some("acts on production"),
         _ => None,
     });

@@ -326,7 +326,7 @@ impl Actions for Catalogue {
             "unfence" => {
                 let site = self.site(&said::<SiteSays>(given)?.site)?;
                 let hook_undo = self.hooks.get(site.name()).and_then(|(_, undo)| undo.clone());
-                Ok(Arc::new(Unfence { site, store: self.store.clone(), hook_undo }))
+                Ok(Arc::new(Unfence { site, store: self.store.clone(), hook_undo, clock: self.clock.clone() }))
             }
             "up" => self.services(Deed::Up, given),
             "start" => self.services(Deed::Start, given),

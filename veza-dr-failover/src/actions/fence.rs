@@ -248,6 +248,7 @@ pub(super) struct Unfence {
     pub(super) store: Option<Arc<dyn BackupStore>>,
     /// The command here that opens it again, where a command here closed it off.
     pub(super) hook_undo: Option<String>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 #[async_trait]
@@ -295,6 +296,9 @@ impl StepAction for Unfence {
             return Ok(Done::new(format!("{name} was not fenced before"), Value::Null));
         }
         self.site.fence(cx, step.epoch, &format!("rollback of failover run {}", step.run)).await?;
+        if let Some(store) = &self.store {
+            FenceNotice::new(name, &step.run, step.epoch, self.clock.now()).put(cx, store.as_ref()).await?;
+        }
         Ok(Done::new(format!("{name} is fenced again"), Value::Null))
     }
 }

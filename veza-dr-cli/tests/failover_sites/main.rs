@@ -1,0 +1,158 @@
+//! A whole site fails over to another and back, by the real `veza-dr`: two Compose sites behind SSH with five services
+//! each, a Route 53 endpoint with DNS servers behind it, a store, and an observer that writes to both sites all the time.
+#![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
+#![cfg(all(feature = "docker", feature = "postgres", feature = "redis", feature = "route53"))]
+
+mod killed;
+mod observer;
+mod program;
+mod world;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use observer::Site::{Primary, Standby};
+use serde_json::Value;
+use world::World;
+
+/// One after the other in one world: a Docker engine and its images take longer to make than most of what is done here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_site_fails_over_to_the_other_and_back() {
+    let mut world = World::new().await;
+    a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_returned_to(&mut world).await;
+    a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when_it_returns(&mut world).await;
+    killed::a_primary_that_died_half_way_is_replaced_by_a_program_that_is_killed_at_every_step(&mut world).await;
+    world.refuses_what_it_should().await;
+}
+
+/// (a) The primary is stopped. The newest backup is not the one that is wanted: the data was tampered with before it.
+async fn a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_returned_to(world: &mut World) {
+    world.writes(Primary, 10).await;
+    world.redis(Primary, &["set", "session:1", "ann"]);
+    let sound = world.rows(Primary);
+    world.backup();
+    let sound_at = chrono::Utc::now();
+    world.redis(Primary, &["set", "session:1", "mallory"]);
+    world.writes(Primary, 10).await;
+    world.backup();
+    world.writes(Primary, 10).await;
+    world.stop(Primary).await;
+
+    // Closed off first; then it waits for a person, and for the time that only a person can name.
+    let sha = world.dr().ok(&["failover", "plan", "--scenario", "security"])["sha256"].as_str().unwrap().to_owned();
+    let told = world.dr().exits(22, &["failover", "run", "--scenario", "security", "--plan-sha", &sha]);
+    assert_eq!(status(&told, "choose-clean-point"), "waiting", "{told}");
+    let told = world.dr().exits(22, &["failover", "resume", "--approve", "choose-clean-point"]);
+    assert!(step(&told, "verify-copy")["text"].as_str().unwrap().contains("--at TIME"), "{told}");
+    assert!(world.containers(Standby, "veza-backend-api").is_empty(), "nothing of the standby's own data was used");
+    let approve = ["restore-database", "restore-redis", "rotate-keys", "switch-dns"].map(|step| ["--approve", step]);
+    let at = sound_at.to_rfc3339();
+    let mut resume = vec!["failover", "resume", "--at", &at];
+    resume.extend(approve.iter().flatten());
+    let told = world.dr().ok(&resume);
+    assert_eq!(told["status"], "completed", "{told}");
+    world.leads_to(Standby).await;
+    assert_eq!(world.redis(Standby, &["get", "session:1"]), "ann");
+    world.writes(Standby, 5).await;
+    let restored = world.rows(Standby);
+    assert!(sound.is_subset(&restored), "what was there before the sound backup is there");
+    let mut from_primary = restored.iter().filter(|id| observer::Site::of(**id) == Primary);
+    assert!(from_primary.all(|id| world.observer.sent_before(*id, sound_at)), "and nothing later than it");
+    let loss = &told["data_loss"]["database"];
+    assert_eq!((&loss["records"], &loss["changed"]), (&Value::Null, &Value::Null), "nobody can count yet: {told}");
+    assert!(loss["at_most_seconds"].as_f64().unwrap() > 0.0, "{told}");
+
+    // A mistake: back to the primary as it was. It has everything that it had acknowledged.
+    let run = told["run"].as_str().unwrap();
+    let told = world.dr().ok(&["failover", "resume", run, "--rollback"]);
+    assert_eq!(told["status"], "rolled_back", "{told}");
+    world.leads_to(Primary).await;
+    assert!(world.up(Standby).await.is_empty(), "the standby stopped");
+    world.start(Primary).await;
+    world.writes(Primary, 5).await;
+    assert!(world.observer.acknowledged(Primary).is_subset(&world.rows(Primary)), "nothing of the primary is lost");
+    world.observer.took_turns(&[Primary, Standby, Primary]);
+}
+
+/// (b) and (d): cut off the network, it goes on writing; the standby waits until something proves that it cannot, and
+/// the network comes back while the standby takes over.
+async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when_it_returns(world: &mut World) {
+    let earlier = world.observer.acknowledged(Standby);
+    world.redis(Primary, &["set", "session:2", "bob"]);
+    world.backup();
+    world.writes(Primary, 10).await;
+    world.network.refuse().await;
+    world.break_hook(true);
+    let told = world.dr().exits(22, &["failover", "run", "--scenario", "infrastructure", "--yes"]);
+    let fence = step(&told, "fence-primary");
+    assert!(fence["text"].as_str().unwrap().contains("--attest"), "{told}");
+    world.writes(Primary, 5).await;
+    assert!(world.up(Standby).await.is_empty(), "nothing starts before the proof");
+
+    world.break_hook(false);
+    let child = world.dr().start(&["failover", "resume"]);
+    let fenced = |r: &Value| r["type"] == "outcome" && r["step"] == "fence-primary" && !r["outcome"]["ok"].is_null();
+    world.journal_says(fenced).await;
+    world.network.heal().await;
+    let told = child.ends(0);
+    assert_eq!(told["status"], "completed", "{told}");
+    let warnings = told["warnings"].to_string();
+    assert!(warnings.contains("came back with") && warnings.contains("fenced again"), "{told}");
+    assert!(world.up(Primary).await.is_empty(), "the primary that came back was stopped");
+    world.leads_to(Standby).await;
+    assert_eq!(world.redis(Standby, &["get", "session:2"]), "bob");
+    world.writes(Standby, 10).await;
+    let run = told["run"].as_str().unwrap().to_owned();
+    let loss = &told["data_loss"]["database"];
+    assert_eq!(loss["records"], Value::Null, "{told}");
+    let span = loss["at_most_seconds"].as_f64().unwrap();
+    assert!(span >= world.observer.span_since(Primary, loss["shows"].as_str().unwrap()), "{told}");
+    // What its machine would start at boot is refused by the mark.
+    assert!(!world.boot(Primary), "a fenced primary does not boot into service");
+
+    // The way back: nothing that the standby acknowledged is missing, and what only the old primary had is told.
+    let there = world.dr().exits(22, &["failover", "back", "--yes"]);
+    assert_eq!(status(&there, "stop-writers"), "waiting", "{there}");
+    let back = world.dr().ok(&["failover", "resume", "--approve", "primary-is-sound"]);
+    assert_eq!(back["status"], "completed", "{back}");
+    world.leads_to(Primary).await;
+    world.writes(Primary, 5).await;
+    assert!(world.up(Standby).await.is_empty());
+    assert_eq!(world.redis(Primary, &["get", "session:2"]), "bob");
+    let now = world.rows(Primary);
+    // What it had taken before was left with it by the rollback.
+    let served: BTreeSet<u64> = world.observer.acknowledged(Standby).difference(&earlier).copied().collect();
+    assert!(served.len() >= 10 && served.is_subset(&now), "zero loss: every row of the standby came along");
+    let (kept, old) = world.kept_rows(Primary);
+    let lost: Vec<u64> = old.difference(&now).copied().collect();
+    assert!(lost.len() >= 10, "{lost:?}");
+    // All that the old primary acknowledged is either here or told as lost.
+    assert!(world.observer.acknowledged(Primary).is_subset(&now.union(&old).copied().collect()));
+    let told = world.dr().ok(&["failover", "status", &run]);
+    assert_eq!(told["data_loss"]["database"]["records"], lost.len(), "counted by psql and by the run: {told}");
+    assert_eq!(
+        (&back["data_loss"]["database"]["records"], &back["data_loss"]["database"]["at_most_seconds"]),
+        (&0.into(), &0.0.into())
+    );
+    let file = world.state(&format!("failover/{}.database.divergence.jsonl", back["run"].as_str().unwrap()));
+    let told: Vec<Value> =
+        std::fs::read_to_string(file).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let mut only_old: Vec<u64> =
+        told.iter().filter(|d| d["kind"] == "only_a").map(|d| d["a"]["id"].as_u64().unwrap()).collect();
+    only_old.sort_unstable();
+    assert_eq!(only_old, lost, "each of them, with its values");
+    let told = world.dr().ok(&["release", "database", "--site", "primary", "--yes"]);
+    assert!(told.to_string().contains(&kept), "{told}");
+    world.observer.took_turns(&[Primary, Standby, Primary, Standby, Primary]);
+}
+
+fn step<'a>(told: &'a Value, id: &str) -> &'a Value {
+    let steps = told["steps"].as_array().unwrap_or_else(|| panic!("no steps: {told}"));
+    steps.iter().find(|s| s["id"] == id).unwrap_or_else(|| panic!("no step {id}: {told}"))
+}
+
+fn status(told: &Value, id: &str) -> String {
+    step(told, id)["status"].as_str().unwrap().to_owned()
+}
+
+/// How long anything may take on a busy machine before it is called a failure.
+const WAIT: Duration = Duration::from_secs(90);
