@@ -1,1 +1,3 @@
 //! Runnable user journeys; see `src/bin`.
+
+pub mod rehearsal;

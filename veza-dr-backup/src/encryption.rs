@@ -59,6 +59,13 @@ impl Encryption {
         self
     }
 
+    /// The same with a key of its own instead of the configured ones: it opens nothing. For controls that must fail.
+    #[must_use]
+    pub fn with_a_stranger_s_key(&self) -> Self {
+        let key = age::x25519::Identity::generate().to_string();
+        Self { recipients: self.recipients.clone(), identities: vec![IdentitySource::Inline(key)] }
+    }
+
     /// True when what is written is encrypted.
     #[must_use]
     pub fn is_on(&self) -> bool {

@@ -120,6 +120,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Exit> {
         Command::Status(args) => commands::status(session, &args).await,
         Command::Serve(args) => commands::serve(session, &args).await,
         Command::Failover(args) => commands::failover(session, &args).await,
+        Command::Drill(args) => commands::drill(session, &args).await,
         Command::Validate(args) => commands::validate(session, &args).await,
         #[cfg(feature = "postgres")]
         Command::Wal(args) => commands::wal(session, &args).await,

@@ -2,6 +2,7 @@
 
 mod assess;
 mod dns;
+mod drill;
 mod failover;
 mod report;
 mod validate;
@@ -17,6 +18,7 @@ use veza_dr_core::ComponentName;
 
 pub(crate) use assess::Assess;
 pub(crate) use dns::{Dns, DnsCommand, DnsSwitch};
+pub(crate) use drill::{Drill, DrillCommand, DrillRun, WhichDrill};
 pub(crate) use failover::{Decisions, Failover, FailoverCommand, OneRun, Resume, RunStatusArgs, Which as WhichPlan};
 pub(crate) use report::{ReportFormat, ReportPlace};
 pub(crate) use validate::Validate;
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     Failover(Box<Failover>),
     /// Prove that a site does what users need: named checks with tolerances
     Validate(Validate),
+    /// Rehearse a recovery in isolation, measure it, and remove everything again
+    Drill(Drill),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Print the completion script of a shell

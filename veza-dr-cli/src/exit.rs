@@ -57,6 +57,14 @@ pub enum Exit {
     NeedsHuman = 22,
     /// Refused by a safety rule, which is named.
     Unsafe = 23,
+    /// A drill did not bring everything back, or what it brought back differs.
+    DrillFailed = 24,
+    /// A drill took a damaged copy for a good one: its other results prove nothing.
+    ControlMissed = 25,
+    /// Something of production is not as it was before a drill.
+    ProductionChanged = 26,
+    /// Something that a drill made could not be removed; it is named.
+    CleanupIncomplete = 27,
     /// `wal fetch` could not tell whether the log has the file: the server must not take it for the end of the log.
     WalUnknown = 126,
     /// Stopped by SIGINT (Ctrl-C).
@@ -67,7 +75,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every exit code with its stable name, in the order of its number.
-    pub const ALL: [(Self, &'static str); 27] = [
+    pub const ALL: [(Self, &'static str); 31] = [
         (Self::Ok, "ok"),
         (Self::Unexpected, "unexpected"),
         (Self::Usage, "config"),
@@ -92,6 +100,10 @@ impl Exit {
         (Self::TargetMissed, "target_missed"),
         (Self::NeedsHuman, "needs_human"),
         (Self::Unsafe, "unsafe"),
+        (Self::DrillFailed, "drill_failed"),
+        (Self::ControlMissed, "control_missed"),
+        (Self::ProductionChanged, "production_changed"),
+        (Self::CleanupIncomplete, "cleanup_incomplete"),
         (Self::WalUnknown, "wal_unknown"),
         (Self::Interrupted, "interrupted"),
         (Self::Terminated, "terminated"),

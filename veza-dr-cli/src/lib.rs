@@ -26,6 +26,9 @@ mod wiring_alarms;
 mod wiring_approval;
 mod wiring_assess;
 mod wiring_dns;
+mod wiring_drill;
+mod wiring_drill_places;
+mod wiring_drill_witnesses;
 mod wiring_failover;
 #[cfg(feature = "files")]
 mod wiring_files;

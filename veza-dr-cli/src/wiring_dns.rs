@@ -8,6 +8,7 @@ use veza_dr_failover::{
         DnsServer, FLAG_TEXT, FlagPlace, FlagSwitch, HealthFlag, ServedFlag, SiteRecord, Switch, SwitchSettings,
         WeightedSets,
     },
+    drill::DnsWitness,
     probe::HttpProbe,
 };
 
@@ -89,6 +90,18 @@ impl Wiring {
             settings.verify_within = within.0;
         }
         Ok(settings)
+    }
+
+    /// Looks at the configured records.
+    pub(crate) async fn dns_witness(&self, cx: &Cx) -> Result<DnsWitness> {
+        let dns = self.loaded.config.dns.as_ref();
+        let Some((dns, route53)) = dns.and_then(|d| Some((d, d.route53.as_ref()?))) else {
+            return Err(Error::new(ErrorKind::Config, "no DNS provider is configured"));
+        };
+        let zone = self.text("dns.route53.zone", &route53.zone)?;
+        let records = dns.records.iter().map(|(label, record)| self.site_record(label, record, &zone));
+        let keys = records.map(|r| r.map(|r| r.record_keys())).collect::<Result<Vec<_>>>()?;
+        Ok(DnsWitness::new(self.dns_provider(cx, route53).await?, keys.concat()))
     }
 
     fn site_record(&self, label: &str, record: &RecordSettings, zone: &str) -> Result<SiteRecord> {

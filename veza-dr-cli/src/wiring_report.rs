@@ -1,11 +1,15 @@
 //! What the configuration knows for reports.
 
-use std::path::Path;
+use std::{
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
-use veza_dr_core::Result;
+use veza_dr_core::{Error, ErrorKind, Result};
 use veza_dr_failover::{
+    drill::DrillRecord,
     measure::{ClockPoints, Run},
-    report::{RecoveryReport, ReportFolder, RunFacts, Version},
+    report::{Language, RecoveryReport, ReportFolder, RunFacts, Version},
     runbook::{RunReport, RunStatus},
 };
 
@@ -38,5 +42,38 @@ impl Wiring {
             RunStatus::Completed | RunStatus::CompletedWithSkips | RunStatus::RolledBack | RunStatus::Abandoned
         );
         if ended { self.reports()?.keep(report) } else { Ok(report) }
+    }
+
+    /// The report of a drill: the sealed one where this host has it.
+    pub(crate) fn drill_report(&self, record: &DrillRecord) -> Result<RecoveryReport> {
+        match self.reports()?.read(record.id.as_str()) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(record.report()),
+            other => other,
+        }
+    }
+
+    /// Seals the report of a drill, and writes it as a page in both languages; gives the English one.
+    pub(crate) fn keep_drill_report(&self, record: &DrillRecord) -> Result<PathBuf> {
+        let sealed = match self.reports()?.append(record.report()) {
+            Err(e) if e.kind() == ErrorKind::Conflict => self.drill_report(record)?,
+            other => other?,
+        };
+        let folder = self.state_dir()?.join("drill-reports");
+        let page = folder.join(format!("{}.html", record.id));
+        let french = folder.join(format!("{}.fr.html", record.id));
+        let write = || {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            std::fs::write(&french, sealed.html(Language::French))?;
+            std::fs::write(&page, sealed.html(Language::English))
+        };
+        write().map_err(|e| {
+            Error::new(ErrorKind::Unavailable, format!("{} cannot be written", page.display()))
+                .with_source(e)
+                .with_help(format!(
+                    "write it elsewhere: veza-dr drill report {} --format html --output FILE",
+                    record.id
+                ))
+        })?;
+        Ok(page)
     }
 }

@@ -65,8 +65,8 @@ impl FromStr for ComponentName {
         if s.is_empty() || s.len() > 64 {
             return bad("must have 1 to 64 characters");
         }
-        // "locks" is where leases live, beside the components.
-        if s == "locks" {
+        // Where leases and the records of drills live, beside the components.
+        if matches!(s, "locks" | "drills") {
             return bad("is reserved");
         }
         let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused_with_a_reason() {
-        for bad in ["", "Data Base", "locks", "-x", "é"] {
+        for bad in ["", "Data Base", "locks", "drills", "-x", "é"] {
             assert!(bad.parse::<ComponentName>().is_err(), "{bad}");
         }
         for bad in ["", "/a", "a//b", "a/../b", "a/.tmp", "a b", "a\\b"] {

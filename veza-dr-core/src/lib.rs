@@ -56,8 +56,8 @@ pub use probe::{Health, Observation, ServiceProbe, ServiceProbeExt};
 pub use progress::{NoProgress, Progress, ProgressSink, Unit};
 pub use report::{Outcome, Report, Step};
 pub use restore::{
-    ArtifactSource, PlannedStep, RestoreCaps, RestorePlan, RestoreReport, RestoreRequest, RestoreTarget, Verdict,
-    Verification,
+    ArtifactSource, Finding, PlannedStep, RestoreCaps, RestorePlan, RestoreReport, RestoreRequest, RestoreTarget,
+    Verdict, Verification,
 };
 pub use retry::{RetryPolicy, retrying};
 pub use secret::{ExposeSecret, SecretSource, SecretString};

@@ -15,7 +15,7 @@ pub struct Rto(pub Duration);
 pub struct Rpo(pub Duration);
 
 /// The disasters that are planned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ScenarioKind {

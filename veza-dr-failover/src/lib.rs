@@ -19,6 +19,7 @@ pub mod divergence;
 #[cfg(feature = "dns")]
 #[cfg_attr(docsrs, doc(cfg(feature = "dns")))]
 pub mod dns;
+pub mod drill;
 pub mod escalation;
 mod files;
 mod hmac;

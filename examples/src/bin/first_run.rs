@@ -14,6 +14,8 @@ use veza_dr_backup::{
     store::DirectoryStore,
 };
 use veza_dr_core::{BackupTarget, ComponentName, Cx, Manifest, RestoreRequest, RestoreTarget, SecretString, Verdict};
+use veza_dr_examples::rehearsal::{page, rehearse};
+use veza_dr_failover::drill::DrillOutcome;
 use veza_dr_restore::{
     files::FilesRestore,
     postgres::{PostgresRestore, RowsRequest},
@@ -106,6 +108,18 @@ async fn main() -> Outcome {
     if platform.census().await? != before {
         return Err("the way back and forth lost something".into());
     }
+    println!("7. Rehearse it: damaged copies refused, all restored in isolation, destroyed, restored again, compared");
+    let started = Instant::now();
+    let record = rehearse(&cx, &repository, &platform.postgres.bin(""), &folder.path().join("drill-state")).await?;
+    if record.outcome != DrillOutcome::Passed {
+        return Err(format!("the drill ended {}: {:?}", record.outcome, record.findings).into());
+    }
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/demo");
+    std::fs::create_dir_all(&kept)?;
+    let file = kept.canonicalize()?.join("drill.html");
+    page(&record, &folder.path().join("reports"), &file)?;
+    done(started, &format!("{} ms from the disaster until served; nothing is left of it", record.rta_ms.unwrap_or(0)));
+    println!("   report: {}", file.display());
     println!("\nAll of it held. The servers and their data are gone again. Next, on your own:");
     println!("   cargo install --path veza-dr-cli && veza-dr init && veza-dr check && veza-dr backup");
     Ok(())

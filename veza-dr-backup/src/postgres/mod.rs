@@ -14,6 +14,7 @@ mod detail;
 mod digest;
 mod dump;
 mod errors;
+mod look;
 mod recipe;
 mod snapshot;
 mod target;
@@ -31,5 +32,6 @@ pub use detail::{
 };
 pub use digest::{BINARY_DIGEST, RowDigest, TEXT_DIGEST};
 pub use errors::{pg_error, sql_state};
+pub use look::{DatabaseLook, look};
 pub use target::{PostgresTarget, large_objects};
 pub use tools::{ClientTools, Tool, ToolOutput, tool_options};

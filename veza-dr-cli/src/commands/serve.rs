@@ -17,6 +17,7 @@ use super::{
     Session,
     serve_alarms::Alarms,
     serve_dns::{flag_server, take_back_overdue},
+    serve_drills::ScheduledDrills,
     serve_parts::{FromConfig, LogSink, Refresher, sd_notify},
     serve_site::keep_site,
 };
@@ -100,8 +101,10 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     let names = take_back_overdue(&parts, &wiring, sinks.as_ref());
     let site = keep_site(&parts, &wiring, &sinks);
     let watching = dashboard.watch(&parts);
-    let (served, (), scheduled, (), flagged, (), site, ()) =
-        tokio::join!(serving, refreshing, scheduling, alarming, flagging, names, site, watching);
+    let drills = ScheduledDrills::new(wiring.clone(), sinks.clone());
+    let rehearsing = drills.run(&parts);
+    let (served, (), scheduled, (), flagged, (), site, (), ()) =
+        tokio::join!(serving, refreshing, scheduling, alarming, flagging, names, site, watching, rehearsing);
     sd_notify("STOPPING=1");
     end(&quiescer, &channels, sinks.as_ref()).await;
     scheduled?;

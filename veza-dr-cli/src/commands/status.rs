@@ -4,11 +4,13 @@
 use veza_dr_backup::status::StatusReader;
 use veza_dr_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
-use super::{Session, status_readiness::readiness};
+use super::{Session, drill::rehearsed, status_readiness::readiness};
 use crate::{
     Exit,
     args::Status,
-    render::{acknowledged_text, readiness_json, readiness_text, status_json, status_text},
+    render::{
+        acknowledged_text, readiness_json, readiness_text, rehearsed_json, rehearsed_text, status_json, status_text,
+    },
 };
 
 pub(crate) async fn status(session: &Session, args: &Status) -> Result<Exit> {
@@ -35,18 +37,24 @@ pub(crate) async fn status(session: &Session, args: &Status) -> Result<Exit> {
     let status = StatusReader::new().read(&session.cx, &SystemClock, &queries).await?;
     let exit = Exit::of_protection(status.protection());
     let ready = match &args.component {
-        None => Some(readiness(session, &wiring).await),
+        None => Some((readiness(session, &wiring).await, rehearsed(session, &wiring).await?)),
         Some(_) => None,
     };
     let json = || {
         let mut all = status_json(&status);
-        if let Some(ready) = &ready {
+        if let Some((ready, drills)) = &ready {
             readiness_json(ready, &mut all);
+            all["drills"] = rehearsed_json(drills);
         }
         all
     };
     session.out.result(json, |paint| match &ready {
-        Some(ready) => format!("{}\n{}", status_text(&status, paint), readiness_text(ready, status.at, paint)),
+        Some((ready, drills)) => format!(
+            "{}\n{}{}",
+            status_text(&status, paint),
+            readiness_text(ready, status.at, paint),
+            rehearsed_text(drills, paint)
+        ),
         None => status_text(&status, paint),
     });
     Ok(exit)

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Alert, AvailabilitySettings, BackupPolicy, CheckSettings, DiskSettings, DnsSettings, EscalationSettings,
-    FailoverSettings, Metric, NetworkSettings, Notification, Scenarios, ServeSettings, ServiceSettings, SiteSettings,
-    Source, Store, Text,
+    Alert, AvailabilitySettings, BackupPolicy, CheckSettings, DiskSettings, DnsSettings, DrillSettings,
+    EscalationSettings, FailoverSettings, Metric, NetworkSettings, Notification, Scenarios, ServeSettings,
+    ServiceSettings, SiteSettings, Source, Store, Text,
 };
 
 /// What `veza-dr.yml` holds.
@@ -73,6 +73,9 @@ pub struct Config {
     /// left out.
     #[serde(default)]
     pub validation: Vec<CheckSettings>,
+    /// How recoveries are rehearsed, and when.
+    #[serde(default)]
+    pub drills: DrillSettings,
     /// How runbooks are run.
     #[serde(default)]
     pub failover: FailoverSettings,

@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config, root: &Node) -> Vec<Problem> {
     meaning.sites();
     meaning.validation();
     meaning.dns();
+    meaning.drills();
     meaning.services();
     meaning.problems
 }

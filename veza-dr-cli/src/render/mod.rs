@@ -4,6 +4,7 @@ mod ask;
 mod assess;
 mod bars;
 mod dns;
+mod drill;
 mod errors;
 mod failover;
 mod human;
@@ -21,6 +22,9 @@ pub(crate) use ask::Asker;
 pub(crate) use assess::{assess_json, assess_text};
 pub(crate) use bars::Bars;
 pub(crate) use dns::{dns_plan_text, dns_report_text, dns_view_text, flag_plan_text, flag_text};
+pub(crate) use drill::{
+    DrillLines, drill_text, drills_json, drills_text, reaped_json, reaped_text, rehearsed_json, rehearsed_text,
+};
 pub(crate) use errors::{error_json, error_text};
 pub(crate) use failover::{PlanView, RunLines, plan_json, plan_text, question_text, run_json, run_text};
 pub(crate) use human::{backup_text, check_text, list_text, manifest_text, verify_text};

@@ -87,6 +87,12 @@ impl SiteRecord {
         }
     }
 
+    /// The record sets of the provider that belong to it.
+    #[must_use]
+    pub fn record_keys(&self) -> Vec<RecordKey> {
+        self.keys().into_iter().map(|(key, _)| key).collect()
+    }
+
     /// Whether `values` are those of this side.
     pub(super) fn leads_to(&self, side: Side, values: &[String]) -> bool {
         let sorted = |values: &[String]| {

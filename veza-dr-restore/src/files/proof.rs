@@ -328,7 +328,8 @@ pub(crate) fn live(
     let mut out = Verification::default();
     cx.report(Progress::Begin { phase: PHASE, total: detail.bytes(), unit: Unit::Bytes });
     for root in roots {
-        let name = root.path.display().to_string();
+        // As the manifest has it, wherever the tree lies now.
+        let name = Root::of_member(root.member.clone()).path.display().to_string();
         let Ok(tree) = Tree::of_root(root) else { continue };
         let sum = Mutex::new(TreeDigest::default());
         let problems = Mutex::new(Vec::new());

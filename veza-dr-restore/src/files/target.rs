@@ -63,6 +63,30 @@ impl FilesRestore {
         self
     }
 
+    /// Compares a tree that was restored to another folder with a manifest, as [`RestoreTarget::verify`] does with the
+    /// live one.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn verify_below(&self, cx: &Cx, folder: &std::path::Path, against: &Manifest) -> Result<Verification> {
+        use std::os::unix::ffi::OsStrExt;
+        cx.check("verify")?;
+        let detail = FilesDetail::of(against)?;
+        let mut roots = selection::roots(&detail)?;
+        for root in &mut roots {
+            root.path = folder.join(std::ffi::OsStr::from_bytes(&root.member));
+        }
+        let (cx, manifest, config) = (cx.clone(), against.clone(), self.config.clone());
+        blocking("verify", move || {
+            let started = std::time::Instant::now();
+            let threads = config.effective_jobs();
+            let mut found = proof::live(&cx, &roots, &detail, &manifest, config.one_file_system, threads)?;
+            found.took = started.elapsed();
+            Ok(found)
+        })
+        .await
+    }
+
     fn aim(&self, request: &RestoreRequest) -> Result<Aim> {
         Aim::of(request, self.scratch_dir.as_deref())
     }

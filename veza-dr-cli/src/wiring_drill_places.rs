@@ -1,0 +1,148 @@
+//! What restores a component into a private place, whatever the configuration says of the real one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+#[cfg(feature = "redis")]
+use veza_dr_core::ExposeSecret;
+use veza_dr_core::{
+    ComponentName, Cx, Error, ErrorKind, Manifest, RestoreRequest, RestoreTarget, Result, Verification,
+};
+use veza_dr_failover::drill::{Place, PlaceSpec, RestoreInto};
+
+use crate::{config::Source, wiring::Wiring};
+
+impl Wiring {
+    /// What a component is restored into during a drill, and what restores it.
+    pub(crate) fn private_place(self: &Arc<Self>, manifest: &Manifest) -> Result<(PlaceSpec, Arc<dyn RestoreInto>)> {
+        let component = &manifest.component;
+        let database = manifest.source.database.clone().unwrap_or_else(|| component.to_string());
+        let restore = Arc::new(IntoPlace { wiring: self.clone(), component: component.clone(), database });
+        let spec = match self.source(component)? {
+            Source::Postgres(source) => {
+                let at = format!("sources.{component}.postgres.bin_dir");
+                let dir = source.bin_dir.as_ref().map(|d| self.text(&at, d)).transpose()?;
+                PlaceSpec::Postgres { bin_dir: dir.map(|d| self.loaded.resolve(&d)) }
+            }
+            Source::Redis(source) => {
+                let at = format!("sources.{component}.redis.restore.redis_server");
+                let program = source.restore.redis_server.as_ref().map(|p| self.text(&at, p)).transpose()?;
+                PlaceSpec::Redis { redis_server: program.unwrap_or_else(|| "redis-server".to_owned()).into() }
+            }
+            Source::Files(_) => PlaceSpec::Folder,
+        };
+        Ok((spec, restore))
+    }
+}
+
+#[derive(Debug)]
+struct IntoPlace {
+    wiring: Arc<Wiring>,
+    component: ComponentName,
+    /// What a database is called in its backup.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only a database has a name"))]
+    database: String,
+}
+
+impl IntoPlace {
+    #[cfg(feature = "postgres")]
+    fn postgres(&self, place: &Place) -> Result<veza_dr_restore::postgres::PostgresRestore> {
+        use veza_dr_backup::postgres::PostgresConfig;
+        let (Source::Postgres(source), Place::Postgres { port, user, password, bin_dir, .. }) =
+            (self.wiring.source(&self.component)?, place)
+        else {
+            return Err(self.misfit(place));
+        };
+        // Nothing of the real server but what its database was called.
+        let database = in_url(&self.database);
+        let url = format!("postgres://{user}@127.0.0.1:{port}/{database}?sslmode=disable");
+        let mut config = PostgresConfig::new(url).with_password(password.clone()).with_bin_dir(bin_dir);
+        if let Some(jobs) = source.jobs {
+            config = config.with_jobs(jobs as usize);
+        }
+        veza_dr_restore::postgres::PostgresRestore::new(self.component.clone(), config)
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis(&self, place: &Place) -> Result<veza_dr_restore::redis::RedisRestore> {
+        use veza_dr_backup::redis::RedisConfig;
+        use veza_dr_restore::redis::{RedisRestore, RedisRestoreOptions};
+        let (Source::Redis(source), Place::Redis { port, password, redis_server, state, .. }) =
+            (self.wiring.source(&self.component)?, place)
+        else {
+            return Err(self.misfit(place));
+        };
+        let mut config = RedisConfig::new(format!("redis://127.0.0.1:{port}"));
+        if !password.expose_secret().is_empty() {
+            config = config.with_password(password.clone());
+        }
+        // Neither the container nor the sentinels of the real one.
+        let options = RedisRestoreOptions::new(state)
+            .with_redis_server(redis_server)
+            .allowing_downgrade(source.restore.allow_downgrade);
+        RedisRestore::new(self.component.clone(), config, options)
+    }
+
+    fn misfit(&self, place: &Place) -> Error {
+        let text = format!("{} cannot be restored into {}", self.component, place.location());
+        Error::new(ErrorKind::Unsupported, text)
+    }
+}
+
+#[async_trait]
+impl RestoreInto for IntoPlace {
+    async fn target(&self, cx: &Cx, place: &Place) -> Result<(Box<dyn RestoreTarget>, RestoreRequest)> {
+        cx.check("set up a private restore")?;
+        match place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres { .. } => Ok((Box::new(self.postgres(place)?), RestoreRequest::in_place())),
+            #[cfg(feature = "redis")]
+            Place::Redis { .. } => Ok((Box::new(self.redis(place)?), RestoreRequest::in_place())),
+            #[cfg(feature = "files")]
+            Place::Folder { path, .. } => {
+                let request = RestoreRequest::in_place().to(path.display().to_string());
+                Ok((self.wiring.files_restore(&self.component)?, request))
+            }
+            place => Err(self.misfit(place)),
+        }
+    }
+
+    async fn compare(&self, cx: &Cx, place: &Place, manifest: &Manifest) -> Result<Verification> {
+        cx.check("compare")?;
+        tracing::debug!(backup = %manifest.id, place = place.location(), "compare");
+        match place {
+            #[cfg(feature = "postgres")]
+            Place::Postgres { .. } => self.postgres(place)?.verify(cx, manifest).await,
+            #[cfg(feature = "redis")]
+            Place::Redis { .. } => self.redis(place)?.verify(cx, manifest).await,
+            #[cfg(feature = "files")]
+            Place::Folder { path, .. } => {
+                let config = self.wiring.files(&self.component)?;
+                let target = veza_dr_restore::files::FilesRestore::new(self.component.clone(), config)?;
+                target.verify_below(cx, path, manifest).await
+            }
+            place => Err(self.misfit(place)),
+        }
+    }
+}
+
+/// A name as a URL holds it.
+#[cfg(feature = "postgres")]
+fn in_url(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    name.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_of_a_database_survives_the_url() {
+        use veza_dr_backup::postgres::{Endpoint, PostgresConfig};
+        for name in ["veza_db", "a b", "x/y?z=1", "é%", "it's"] {
+            let config = PostgresConfig::new(format!("postgres://u@h:1/{}?sslmode=disable", in_url(name)));
+            assert_eq!(Endpoint::parse(&config).unwrap().database(), name);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Rehearsals: the newest backups are brought back in isolation, destroyed, brought back again, compared exactly with
+//! their manifests and measured; then everything that was made for it is removed, and production is shown to be as it
+//! was.
+//!
+//! [`Drill::run`] is the whole of it. Each component is given a private server or folder ([`PlaceSpec`]) and somebody
+//! who restores into it ([`RestoreInto`]); what may not change is watched by [`Witness`]es. What is made is noted in a
+//! ledger on this host before it is made, so that [`reap`] removes what a killed drill left. The result is a
+//! [`DrillRecord`], kept in the stores by [`publish`] and read by [`list`] and [`read`].
+//!
+//! What it does not do: it does not keep restored programs from reaching the network, as there are none; only servers
+//! that listen on the loopback interface are started.
+
+mod archive;
+mod clock;
+mod cold;
+mod control;
+mod damage;
+mod ending;
+mod ground;
+mod judge;
+mod keeper;
+mod ledger;
+mod model;
+mod place;
+mod postgres_place;
+mod production;
+mod reap;
+mod redis_place;
+mod report;
+mod run;
+mod stage;
+mod witness;
+
+pub use archive::{Stored, last_proven, list, number, publish, read};
+pub use cold::ColdSource;
+pub use damage::{Damage, DamagedStore};
+pub use judge::text_of;
+pub use ledger::{DrillLock, lock};
+pub use model::{
+    Change, CleanUp, CleanUpState, ClockPoint, ControlPart, ControlRecord, ControlVerdict, DrillFinding, DrillKind,
+    DrillOutcome, DrillRecord, Loss, Objectives, PartRecord, ProductionProof, ProductionVerdict, RECORD_FORMAT,
+    StageRecord, TableLoss, TimelineEntry, Unseen,
+};
+pub use place::{Place, PlaceSpec};
+pub use reap::{Reaped, reap};
+pub use run::{Drill, DrillPart, DrillWatcher, NobodyWatchesDrill};
+pub use stage::RestoreInto;
+pub use witness::{DnsWitness, Fact, SiteWitness, StoreWitness, Witness};

@@ -1,0 +1,212 @@
+//! The end of a drill, however it went: removal, the second look at production, the record.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use sha2::{Digest, Sha256};
+use veza_dr_core::{
+    BackupStore, Clock, Cx, Error, ErrorKind, Outcome, Result, SystemClock, lease::Holder, manifest::Tool,
+};
+
+use super::{
+    archive,
+    clock::{Chronicle, millis},
+    ground, judge,
+    ledger::{Ledger, Line},
+    model::{
+        CleanUp, CleanUpState, DrillKind, DrillOutcome, DrillRecord, Objectives, PartRecord, RECORD_FORMAT,
+        TimelineEntry,
+    },
+    production::{self, Seen},
+    run::{Drill, Found},
+};
+
+/// Removal, the second look at production and the record get this long each, also when the drill was stopped.
+const LAST_WORDS: Duration = Duration::from_secs(120);
+
+impl Drill {
+    /// From here on nothing stops it but the end of the process.
+    pub(super) async fn end(
+        self,
+        mut ledger: Ledger,
+        found: Found,
+        before: &Seen,
+        folder: &Path,
+        interrupted: bool,
+        stores: &[Arc<dyn BackupStore>],
+    ) -> Result<DrillRecord> {
+        let Found { mut chronicle, parts, control, findings } = found;
+        let steps = if self.kind == DrillKind::ColdStart { COLD_STEPS.as_slice() } else { STEPS.as_slice() };
+        let steps: Vec<String> = steps.iter().map(|s| (*s).to_owned()).collect();
+        let objectives = Objectives { rto_ms: millis(self.scenario.rto.0), rpo_ms: millis(self.scenario.rpo.0) };
+        let criteria = criteria(self.control);
+        // That it cannot be told must not keep anything from being removed.
+        let plan_sha256 = plan_sha(&objectives, &criteria, &parts, &steps).unwrap_or_default();
+        let rta_ms = chronicle.between("T0", "T6");
+        let mut record = DrillRecord {
+            format: RECORD_FORMAT,
+            id: self.id.clone(),
+            tool: Tool { name: "veza-dr".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            host: Holder::this_process("").host,
+            by: self.by.clone(),
+            kind: self.kind,
+            scenario: self.scenario.kind,
+            number: self.number,
+            outcome: DrillOutcome::Interrupted,
+            started_at: self.id.started_at(),
+            ended_at: chronicle.now(),
+            wanted: self.wanted,
+            objectives,
+            criteria,
+            plan_sha256,
+            steps,
+            exclusions: self.exclusions.clone(),
+            clock: chronicle.points(),
+            rta_ms,
+            rpa_ms: rta_ms.and_then(|_| oldest(&parts)),
+            parts,
+            control,
+            timeline: chronicle.timeline.clone(),
+            production: production::unproven("the drill ended before it could look again"),
+            cleanup: CleanUp {
+                state: CleanUpState::CleanupPending,
+                at: SystemClock.now(),
+                removed: Vec::new(),
+                left: Vec::new(),
+            },
+            findings,
+        };
+        // Whoever is killed from here on leaves a record that says so. That none can be kept here must not keep what
+        // was made from being removed.
+        let kept = ledger.state(CleanUpState::CleanupPending, "the drill is over").and_then(|()| ledger.draft(&record));
+        if let Err(e) = kept {
+            tracing::warn!(error = %e.chain(), "the ledger of the drill cannot be written to");
+        }
+        let since = Instant::now();
+        record.cleanup = clear(folder.to_owned()).await;
+        let outcome = if record.cleanup.state == CleanUpState::Cleaned { Outcome::Ok } else { Outcome::Failed };
+        let detail = match record.cleanup.left.first() {
+            None => format!("{} things removed, nothing is left", record.cleanup.removed.len()),
+            Some(left) => format!("{}: {}", left.what, left.why),
+        };
+        self.tell(chronicle.note("clean-up", outcome, detail, since));
+        let since = Instant::now();
+        let cx = last_words();
+        record.production = production::compare(before, &Seen::now(&cx, &self.witnesses).await);
+        self.tell(production_note(&mut chronicle, &record, since));
+        record.ended_at = chronicle.now();
+        record.timeline = chronicle.timeline;
+        judge::judge(&mut record, interrupted);
+        if let Err(e) = ledger.state(record.cleanup.state, "").and_then(|()| ledger.draft(&record)) {
+            tracing::warn!(error = %e.chain(), "the ledger of the drill cannot be written to");
+        }
+        keep(&last_words(), ledger, &record, stores).await?;
+        Ok(record)
+    }
+}
+
+/// The recovery point actual of the oldest component; unknown when any is.
+fn oldest(parts: &[PartRecord]) -> Option<u64> {
+    parts.iter().map(|p| p.rpa_ms).collect::<Option<Vec<u64>>>()?.into_iter().max()
+}
+
+/// Removes what lies in `folder`, and says what came of it.
+pub(super) async fn clear(folder: PathBuf) -> CleanUp {
+    let shown = folder.display().to_string();
+    let cleared = tokio::task::spawn_blocking(move || ground::clear(&folder)).await;
+    let (removed, left) = cleared.unwrap_or_else(|e| {
+        let left = super::model::Unseen { what: format!("folder {shown}"), why: e.to_string() };
+        (Vec::new(), vec![left])
+    });
+    let state = if left.is_empty() { CleanUpState::Cleaned } else { CleanUpState::CleanupIncomplete };
+    CleanUp { state, at: SystemClock.now(), removed, left }
+}
+
+/// Puts the record into the stores. The ledger goes when nothing is left and a store has the record.
+async fn keep(cx: &Cx, mut ledger: Ledger, record: &DrillRecord, stores: &[Arc<dyn BackupStore>]) -> Result<()> {
+    let (mut kept, mut failure) = (false, None);
+    for (store, done) in archive::publish(cx, stores, record).await {
+        match done {
+            Ok(()) => {
+                kept = true;
+                // The store has it: a ledger that does not know is told again by a later start.
+                if let Err(e) = ledger.note(&Line::Published { store }) {
+                    tracing::warn!(error = %e.chain(), "the ledger of the drill cannot be written to");
+                }
+            }
+            Err(e) => {
+                tracing::warn!(store, error = %e.chain(), "the record of the drill is not in this store");
+                failure = Some(e);
+            }
+        }
+    }
+    match (kept, failure) {
+        (true, _) if record.cleanup.state == CleanUpState::Cleaned => ledger.close(),
+        (true, _) => Ok(()),
+        (false, Some(e)) => Err(Error::new(e.kind(), format!("the record of drill {} is in no store", record.id))
+            .with_source(e)
+            .with_help("it lies in the state folder and is put into a store by: veza-dr drill clean")),
+        (false, None) => Err(Error::new(ErrorKind::Config, "there is no store to keep the record in")),
+    }
+}
+
+/// A context of its own: also after the drill was cancelled.
+pub(super) fn last_words() -> Cx {
+    Cx::background().with_deadline(SystemTime::now() + LAST_WORDS)
+}
+
+const STEPS: [&str; 9] = [
+    "look at production",
+    "where it is due: restore a damaged copy of every component, which must fail",
+    "restore every component into a private place and compare it with its manifest",
+    "destroy the private places",
+    "restore every component again and compare it with its manifest",
+    "ask every place three times",
+    "remove everything that was made",
+    "look at production again",
+    "keep the record",
+];
+
+const COLD_STEPS: [&str; 7] = [
+    "look at production",
+    "fetch the objects of every backup into an empty folder",
+    "follow the recipe beside each with stock tools alone, and compare the result with the manifest",
+    "ask every place three times",
+    "remove everything that was made",
+    "look at production again",
+    "keep the record",
+];
+
+fn criteria(control: bool) -> Vec<String> {
+    let mut all = vec![
+        "every component's rows, keys and files equal the manifest of its backup".to_owned(),
+        "recovery time within the RTO of the scenario".to_owned(),
+        "age of the recovered data within its RPO".to_owned(),
+        "nothing of production changed, and all of it could be looked at".to_owned(),
+    ];
+    if control {
+        all.push("every damaged copy is refused because of its damage".to_owned());
+    }
+    all
+}
+
+fn plan_sha(objectives: &Objectives, criteria: &[String], parts: &[PartRecord], steps: &[String]) -> Result<String> {
+    let backups: Vec<_> = parts.iter().map(|p| (&p.component, &p.backup, &p.store)).collect();
+    let json = serde_json::to_vec(&(objectives, criteria, backups, steps))
+        .map_err(|e| Error::new(ErrorKind::Unexpected, "the plan as JSON").with_source(e))?;
+    Ok(hex::encode(Sha256::digest(json)))
+}
+
+fn production_note(chronicle: &mut Chronicle, record: &DrillRecord, since: Instant) -> TimelineEntry {
+    use super::model::ProductionVerdict::{Changed, Unchanged, Unknown};
+    let proof = &record.production;
+    let (outcome, detail) = match proof.verdict {
+        Unchanged => (Outcome::Ok, format!("{} facts are as they were", proof.facts)),
+        Changed => (Outcome::Failed, format!("{} facts changed", proof.changed.len())),
+        Unknown => (Outcome::Warning, format!("{} could not be looked at", proof.unknown.len())),
+    };
+    chronicle.note("production", outcome, detail, since)
+}
