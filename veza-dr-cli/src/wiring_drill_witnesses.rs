@@ -84,7 +84,8 @@ impl Witness for SourceWitness {
             #[cfg(feature = "postgres")]
             Source::Postgres(_) => {
                 let count = wiring.loaded.config.drills.count_rows.unwrap_or(true);
-                let seen = veza_dr_backup::postgres::look(cx, &wiring.postgres(cx, component).await?, count).await?;
+                let seen =
+                    veza_dr_backup::postgres::look(cx, &wiring.postgres_of(cx, component, None).await?, count).await?;
                 let mut facts = vec![
                     Fact::fixed("server start", seen.server_started),
                     Fact::fixed("databases", seen.databases.join(", ")),
@@ -96,7 +97,7 @@ impl Witness for SourceWitness {
             }
             #[cfg(feature = "redis")]
             Source::Redis(_) => {
-                let seen = veza_dr_backup::redis::look(cx, &wiring.redis(cx, component).await?).await?;
+                let seen = veza_dr_backup::redis::look(cx, &wiring.redis(cx, component, None).await?).await?;
                 let mut facts = vec![Fact::fixed("run id", seen.run_id), Fact::fixed("role", seen.role)];
                 facts.extend(seen.databases.into_iter().map(|(n, keys)| Fact::records(format!("db{n}"), keys)));
                 Ok(facts)

@@ -31,7 +31,12 @@ impl Wiring {
     }
 
     /// How to reach it, with its password read from where the file says.
-    async fn postgres_of(&self, cx: &Cx, component: &ComponentName, site: Option<&str>) -> Result<PostgresConfig> {
+    pub(crate) async fn postgres_of(
+        &self,
+        cx: &Cx,
+        component: &ComponentName,
+        site: Option<&str>,
+    ) -> Result<PostgresConfig> {
         let (source, place) = self.postgres_place(component, site)?;
         let at = |key: &str| format!("{place}.{key}");
         let url = source.url.expand(&self.env).map_err(|e| self.at(&at("url"), e))?;
