@@ -78,9 +78,10 @@ pub(super) fn judge(record: &mut DrillRecord, interrupted: bool) {
         DrillOutcome::Unproven
     } else if !recovered || record.parts.is_empty() || record.rta_ms.is_none() {
         DrillOutcome::Failed
-    } else if record.rpa_ms.is_none() {
-        DrillOutcome::Unproven
-    } else if control == Some(ControlVerdict::Unclear) || record.production.verdict == ProductionVerdict::Unknown {
+    } else if record.rpa_ms.is_none()
+        || control == Some(ControlVerdict::Unclear)
+        || record.production.verdict == ProductionVerdict::Unknown
+    {
         DrillOutcome::Unproven
     } else if late || old {
         DrillOutcome::TargetMissed
