@@ -243,7 +243,7 @@ async fn a_drill_brings_everything_back_counts_what_would_be_lost_and_leaves_not
     assert_eq!(sealed["recovery_time"]["target_seconds"], 21600.0);
     assert!(sealed["sha256"].is_string() && sealed["chain"]["seq"] == 1, "{sealed:#}");
     let french = scene.run(&["drill", "report", "latest", "--format", "md", "--language", "fr"]);
-    assert!(String::from_utf8_lossy(&french.stdout).contains("Rapport"), "{}", said(&french));
+    assert!(String::from_utf8_lossy(&french.stdout).contains("# Exercice"), "{}", said(&french));
     let text = scene.run(&["drill", "report", "latest"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("7 rows would be lost") && text.contains("passed"), "{text}");
