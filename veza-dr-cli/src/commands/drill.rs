@@ -134,19 +134,22 @@ pub(crate) struct Rehearsed {
     pub(crate) unknown: Option<String>,
 }
 
-/// Each scenario that needs a component, with its last drill and the last that passed.
-pub(crate) async fn rehearsed(session: &Session, wiring: &Wiring) -> Result<Vec<Rehearsed>> {
-    let (records, unreadable) = known(session, wiring).await?;
-    let unknown = unreadable.first().map(|u| format!("{}: {}", u.what, u.why));
+/// Each scenario that needs a component, with its last drill and the last that passed. That no store answers makes it
+/// unknown, and keeps nobody from the rest of a status.
+pub(crate) async fn rehearsed(session: &Session, wiring: &Wiring) -> Vec<Rehearsed> {
+    let (records, unknown) = match known(session, wiring).await {
+        Ok((records, unreadable)) => (records, unreadable.first().map(|u| format!("{}: {}", u.what, u.why))),
+        Err(e) => (Vec::new(), Some(e.chain())),
+    };
     let scenarios = wiring.scenarios().into_iter().filter(|s| !s.needs.is_empty());
-    Ok(scenarios
+    scenarios
         .map(|s| Rehearsed {
             scenario: s.kind,
             last: records.iter().rev().find(|r| r.scenario == s.kind).cloned(),
             last_passed: last_proven(&records, s.kind).map(|(record, _)| record.clone()),
             unknown: unknown.clone(),
         })
-        .collect())
+        .collect()
 }
 
 /// Every drill that any store knows, oldest first; and what could not be read.
