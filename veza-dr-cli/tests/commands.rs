@@ -43,6 +43,7 @@ fn every_command_of_this_version_has_help_and_no_other_is_there() {
         "wal",
         "failover",
         "validate",
+        "drill",
         "schema",
         "completions",
         "man",

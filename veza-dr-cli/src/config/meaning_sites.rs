@@ -59,6 +59,7 @@ impl Meaning<'_> {
                 self.say(&format!("{path}.fence.hook_undo"), "there is no `hook` that it undoes", None);
             }
         }
+        self.served_site();
     }
 
     fn site_data(&mut self, path: &str, component: &str, role: SiteRoleName, data: &SiteDataSettings) {
@@ -94,7 +95,6 @@ impl Meaning<'_> {
             let given = [("password", text), ("password_file", file), ("password_command", command)];
             self.at_most_one(&format!("{path}.{key}"), &given);
         }
-        self.served_site();
     }
 
     fn site(&mut self, path: &str, site: &SiteSettings) {

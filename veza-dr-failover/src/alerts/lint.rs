@@ -11,7 +11,7 @@ use crate::{escalation::EscalationPolicy, measure::Objectives};
 /// ```
 /// use std::time::Duration;
 /// use veza_dr_failover::{alerts::{AlertRule, contradictions}, escalation::EscalationPolicy, measure::Objectives};
-/// let hours = |h| Duration::from_secs(h * 3600);
+/// let hours = |h: u64| Duration::from_secs(h * 3600);
 /// let backend = vec![("backend".to_owned(), Objectives::new(hours(2), hours(0)))];
 /// let told = contradictions(&[], &EscalationPolicy::guide(), &backend, hours(720));
 /// assert!(told[0].contains("level 2"), "{told:?}");
