@@ -1,6 +1,6 @@
 //! One run of the program: parse, set up, dispatch, tell how it ended.
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{ffi::OsString, pin::Pin, sync::Arc, time::Duration};
 
 use clap::{Parser, error::ErrorKind as ClapKind};
 use indicatif::MultiProgress;
@@ -80,7 +80,7 @@ fn run_plainly(args: Vec<OsString>, io: Io) -> Exit {
             cx = cx.with_progress(Arc::new(PlainProgress::new(out.stderr())));
         }
         let session = Session { cx, out, env, global: cli.global };
-        let result = dispatch(&session, cli.command).await;
+        let result = dispatch(&session, &cli.command).await;
         let stopped = signals.exit();
         match result {
             // Work that was finished before the signal reached it is finished.
@@ -101,33 +101,41 @@ fn run_plainly(args: Vec<OsString>, io: Io) -> Exit {
     exit
 }
 
-async fn dispatch(session: &Session, command: Command) -> Result<Exit> {
-    match command {
-        Command::Init(args) => commands::init(session, &args),
-        Command::Check => commands::check(session).await,
-        Command::Backup(args) => commands::backup(session, &args).await,
-        Command::List(args) => commands::list(session, &args).await,
-        Command::Show(args) => commands::show(session, &args).await,
-        Command::Verify(args) => commands::verify(session, &args).await,
-        Command::Restore(args) => commands::restore(session, &args).await,
-        Command::RestoreRows(args) => commands::restore_rows(session, &args).await,
-        Command::Prune(args) => commands::prune(session, &args).await,
-        Command::Recover(args) => commands::recover(session, &args).await,
-        Command::Rollback(args) => commands::rollback(session, &args).await,
-        Command::Release(args) => commands::release(session, &args).await,
-        Command::Dns(args) => commands::dns(session, &args).await,
-        Command::Assess(args) => commands::assess(session, &args).await,
-        Command::Status(args) => commands::status(session, &args).await,
-        Command::Serve(args) => commands::serve(session, &args).await,
-        Command::Failover(args) => commands::failover(session, &args).await,
-        Command::Drill(args) => commands::drill(session, &args).await,
-        Command::Validate(args) => commands::validate(session, &args).await,
+async fn dispatch(session: &Session, command: &Command) -> Result<Exit> {
+    let work = match command {
+        Command::Init(args) => return commands::init(session, args),
+        Command::Check => boxed(|| commands::check(session)),
+        Command::Backup(args) => boxed(|| commands::backup(session, args)),
+        Command::List(args) => boxed(|| commands::list(session, args)),
+        Command::Show(args) => boxed(|| commands::show(session, args)),
+        Command::Verify(args) => boxed(|| commands::verify(session, args)),
+        Command::Restore(args) => boxed(|| commands::restore(session, args)),
+        Command::RestoreRows(args) => boxed(|| commands::restore_rows(session, args)),
+        Command::Prune(args) => boxed(|| commands::prune(session, args)),
+        Command::Recover(args) => boxed(|| commands::recover(session, args)),
+        Command::Rollback(args) => boxed(|| commands::rollback(session, args)),
+        Command::Release(args) => boxed(|| commands::release(session, args)),
+        Command::Dns(args) => boxed(|| commands::dns(session, args)),
+        Command::Assess(args) => boxed(|| commands::assess(session, args)),
+        Command::Status(args) => boxed(|| commands::status(session, args)),
+        Command::Serve(args) => boxed(|| commands::serve(session, args)),
+        Command::Failover(args) => boxed(|| commands::failover(session, args)),
+        Command::Drill(args) => boxed(|| commands::drill(session, args)),
+        Command::Validate(args) => boxed(|| commands::validate(session, args)),
         #[cfg(feature = "postgres")]
-        Command::Wal(args) => commands::wal(session, &args).await,
-        Command::Schema => Ok(commands::schema(session)),
-        Command::Completions(args) => Ok(commands::completions(session, &args)),
-        Command::Man => commands::man(session),
-    }
+        Command::Wal(args) => boxed(|| commands::wal(session, args)),
+        Command::Schema => return Ok(commands::schema(session)),
+        Command::Completions(args) => return Ok(commands::completions(session, args)),
+        Command::Man => return commands::man(session),
+    };
+    work.await
+}
+
+type Work<'a> = Pin<Box<dyn Future<Output = Result<Exit>> + 'a>>;
+
+/// A command's work on the heap, made in a frame of its own: side by side they outgrow the stack of a thread.
+fn boxed<'a, F: Future<Output = Result<Exit>> + 'a>(make: impl FnOnce() -> F) -> Work<'a> {
+    Box::pin(make())
 }
 
 /// What clap says when it does not run a command: help and version are results, everything else is a usage error.
