@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use veza_dr_core::{Error, ErrorKind, Result};
 
-use crate::runbook::{Plan, Prediction, Record, RunReport, StepStatus, of_journals, read_journal};
+use crate::runbook::{Journals, Plan, Prediction, Record, RunReport, StepStatus, of_journals, read_journal};
 
 /// When a run will probably be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,20 +118,7 @@ fn journal(folder: &Path, run: &str) -> Result<PathBuf> {
 
 /// The names of all runs on this machine, the oldest first.
 pub(super) fn runs(state_dir: &Path) -> Result<Vec<String>> {
-    let folder = state_dir.join("failover");
-    let cannot = |e| Error::new(ErrorKind::Unavailable, format!("{} cannot be read", folder.display())).with_source(e);
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(cannot(e)),
-    };
-    let mut runs = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(cannot)?.file_name();
-        runs.extend(name.to_str().and_then(|n| n.strip_suffix(".journal")).map(ToOwned::to_owned));
-    }
-    runs.sort();
-    Ok(runs)
+    Journals::new(state_dir).runs()
 }
 
 impl LiveRun {
