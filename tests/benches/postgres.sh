@@ -43,6 +43,7 @@ sources:
 stores:
   local: { directory: { path: $work/store } }
 YML
+{ cat bench.yml; echo 'backup: { database: { compression: { codec: zstd, level: 1 } } }'; } > fast.yml
 declare -A wall cpu rss bytes
 note() { # NAME SECONDS CPU RSS_KB
     if [ -z "${wall[$1]:-}" ] || awk "BEGIN{exit !($2 < ${wall[$1]})}"; then wall[$1]=$2 cpu[$1]=$3 rss[$1]=$4; fi
@@ -63,6 +64,7 @@ for round in $(seq "$rounds"); do
     measure guide_backup "$bin/pg_dump bench | gzip > guide.sql.gz";            bytes[guide]=$(size_of guide.sql.gz)
     rm -rf fd; measure fd_backup "$bin/pg_dump -Fd -j2 -Z1 -f fd bench";         bytes[fd]=$(size_of fd)
     measure pipe_backup "$bin/pg_dump -Fc -Z0 bench | zstd -3 -T2 -q -f -o pipe.zst"; bytes[pipe]=$(size_of pipe.zst)
+    rm -rf store; measure fast_backup "$veza --config fast.yml backup database"; bytes[fast]=$(size_of store)
     rm -rf store; measure our_backup "$veza --config bench.yml backup database"; bytes[our]=$(size_of store)
     if command -v pgbackrest >/dev/null; then
         rm -rf pbr; mkdir -p pbr; [ -z "${as[*]}" ] || chown postgres pbr
@@ -155,6 +157,7 @@ PostgreSQL $("$bin/postgres" --version | awk '{print $3}'), $(nproc) cores, data
 | backup | wall | against ours | stored | our CPU | peak memory |
 |---|---|---|---|---|---|
 | **veza-dr to a directory** | ${wall[our_backup]} s | 1 | $(mib ${bytes[our]}) | ${cpu[our_backup]} s | $((${rss[our_backup]} / 1024)) MiB |
+| veza-dr, zstd level 1 | ${wall[fast_backup]} s | $(ratio ${wall[fast_backup]} ${wall[our_backup]})× | $(mib ${bytes[fast]}) | ${cpu[fast_backup]} s | $((${rss[fast_backup]} / 1024)) MiB |
 | the guide: \`pg_dump \| gzip\` | ${wall[guide_backup]} s | $(ratio ${wall[guide_backup]} ${wall[our_backup]})× | $(mib ${bytes[guide]}) | | |
 | \`pg_dump -Fd -j2 -Z1\` | ${wall[fd_backup]} s | $(ratio ${wall[fd_backup]} ${wall[our_backup]})× | $(mib ${bytes[fd]}) | | |
 | \`pg_dump -Fc -Z0 \| zstd -3 -T2\` | ${wall[pipe_backup]} s | $(ratio ${wall[pipe_backup]} ${wall[our_backup]})× | $(mib ${bytes[pipe]}) | | |

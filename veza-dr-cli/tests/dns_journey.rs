@@ -34,7 +34,7 @@ dns:
   route53: {{ zone: {zone}, endpoint: \"{}\", access_key_id: key, secret_access_key: canary-secret }}
   resolvers: [\"{}\"]
   nameservers: [\"{}\"]
-  verify_within: 1s
+  verify_within: 4s
   records:
     api: {{ name: api.example.test, type: A, primary: [192.0.2.10], standby: [192.0.2.20], ttl: 1 }}
 ",

@@ -60,7 +60,7 @@ async fn throttling_and_a_busy_zone_are_waited_out_but_not_past_the_deadline() {
 async fn a_change_that_stays_pending_is_told_as_applied_with_what_to_do() {
     let world = World::new().await;
     let mut settings = world.settings(world.record());
-    settings.in_sync_within = Duration::from_millis(400);
+    settings.in_sync_within = Duration::from_secs(2);
     let switch = world.switch_of(settings).await;
     world.proxy.make(Trouble { pending: u32::MAX, ..Trouble::default() });
     let e = carry_out(&switch, TO_STANDBY).await.unwrap_err();
@@ -94,7 +94,9 @@ async fn a_name_server_that_does_not_follow_is_named() {
     world.server.upsert(&world.zone, API, "A", 2, &[PRIMARY]).await.unwrap();
     world.proxy.copy().await.unwrap();
     world.second.control().update(&format!("add {API} 2 A {PRIMARY}\n")).unwrap();
-    let switch = world.switch().await;
+    let mut settings = world.settings(world.record());
+    settings.verify_within = Duration::from_secs(1);
+    let switch = world.switch_of(settings).await;
     let report = carry_out(&switch, TO_STANDBY).await.unwrap();
     let agreed: Vec<Agreement> = report.records[0].servers.iter().map(|s| s.agreement).collect();
     assert_eq!(agreed, [Agreement::Wanted, Agreement::Before]);
@@ -112,6 +114,7 @@ async fn a_name_server_that_is_silent_is_named_and_no_pass() {
     let mut settings = world.settings(world.record());
     let gone = format!("127.0.0.1:{}", veza_dr_tests::ports::free_port().unwrap());
     settings.name_servers.push(gone.parse().unwrap());
+    settings.verify_within = Duration::from_secs(1);
     let report = carry_out(&world.switch_of(settings).await, TO_STANDBY).await.unwrap();
     let e = report.ensure_everywhere().unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unverified);

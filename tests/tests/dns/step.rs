@@ -184,7 +184,7 @@ async fn a_step_waits_for_its_confirmation_and_users_count_as_served_before_it()
 async fn a_step_that_nobody_confirms_is_taken_back_and_fails() {
     let world = World::new().await;
     let (desk, switch) = desk(&world).await;
-    let report = desk.run(&step("600ms")).await;
+    let report = desk.run(&step("6s")).await;
     assert_eq!((report.status, report.steps[0].status), (RunStatus::Failed, StepStatus::Failed), "{report:?}");
     assert!(report.why.unwrap().contains("nobody confirmed the switch of names in time: it was taken back"));
     assert_eq!(world.held().await, [listed(2, PRIMARY)]);
@@ -275,7 +275,7 @@ async fn killed_while_it_waits_it_goes_on_waiting_once_it_is_taken_up() {
 async fn killed_while_it_waits_it_is_taken_back_once_its_time_is_over() {
     let world = World::new().await;
     let (desk, switch) = desk(&world).await;
-    let run = killed_while_it_waits(&world, &switch, "3s").await;
+    let run = killed_while_it_waits(&world, &switch, "8s").await;
     until("the end of its time", || switch.last().unwrap().filter(|s| s.is_overdue(chrono::Utc::now()))).await;
     let report = desk.resume(&run, decided()).await;
     assert_eq!(report.status, RunStatus::Failed, "{report:?}");
@@ -287,7 +287,7 @@ async fn killed_while_it_waits_it_is_taken_back_once_its_time_is_over() {
 async fn a_switch_that_the_daemon_took_back_is_not_made_again_without_a_word() {
     let world = World::new().await;
     let (desk, switch) = desk(&world).await;
-    let run = killed_while_it_waits(&world, &switch, "3s").await;
+    let run = killed_while_it_waits(&world, &switch, "8s").await;
     until("the end of its time", || switch.last().unwrap().filter(|s| s.is_overdue(chrono::Utc::now()))).await;
     switch.revert_if_overdue(&Cx::background()).await.unwrap().unwrap().ensure_everywhere().unwrap();
     let report = desk.resume(&run, decided()).await;

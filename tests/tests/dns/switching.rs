@@ -78,13 +78,13 @@ async fn an_unconfirmed_switch_goes_back_and_a_confirmed_one_stays() {
     assert_eq!(world.held().await, [listed(2, PRIMARY)]);
 
     let plan = switch.plan(&cx, TO_STANDBY).await.unwrap();
-    let report = switch.apply(&cx, &plan, &NoJournal, within(700)).await.unwrap();
+    let report = switch.apply(&cx, &plan, &NoJournal, within(6000)).await.unwrap();
     let id = report.id.unwrap();
     // Another process of the same host confirms.
     world.switch().await.confirm().unwrap();
     let waited = switch.wait_confirmed(&cx, &id, Duration::from_millis(50)).await.unwrap();
     assert_eq!(waited, Waited::Confirmed);
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(switch.revert_if_overdue(&cx).await.unwrap(), None);
     assert_eq!(world.held().await, [listed(2, STANDBY)]);
 }

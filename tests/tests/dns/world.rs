@@ -97,8 +97,8 @@ impl World {
         settings.resolvers = vec![self.resolver.address().parse().unwrap()];
         settings.name_servers = vec![self.knot.address().parse().unwrap(), self.second.address().parse().unwrap()];
         settings.poll = Duration::from_millis(50);
-        settings.in_sync_within = Duration::from_secs(5);
-        settings.verify_within = Duration::from_millis(300);
+        settings.in_sync_within = Duration::from_secs(20);
+        settings.verify_within = Duration::from_secs(10);
         settings
     }
 
