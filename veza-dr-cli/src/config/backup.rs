@@ -56,7 +56,7 @@ pub struct CompressionSettings {
     #[serde(deserialize_with = "known_codec")]
     #[schemars(extend("enum" = ["zstd", "gzip", "none"]), with = "String")]
     pub codec: Codec,
-    /// 1 to 19 for zstd (3 by default), 1 to 9 for gzip (6 by default).
+    /// 1 to 19 for zstd (1 by default), 1 to 9 for gzip (6 by default).
     #[serde(default)]
     #[schemars(range(min = 0, max = 19))]
     pub level: Option<i32>,

@@ -52,7 +52,7 @@ async fn last(run: &Run<'_>) -> Result<String> {
     let lanes = run.lanes().await?;
     let mut how = std::collections::BTreeSet::new();
     for lane in &lanes {
-        how.insert(durable::wait(run.cx, &lane.control).await?);
+        how.insert(durable::wait(run.cx, &lane.control, None).await?);
     }
     let how: Vec<&str> = how.into_iter().collect();
     let servers = if lanes.len() > 1 { format!(", on each of {} masters", lanes.len()) } else { String::new() };

@@ -28,6 +28,9 @@ pub struct DbSummary {
     pub keys: u64,
     /// How many of them expire.
     pub expires: u64,
+    /// When the first of them expires, in milliseconds since 1970; `None` where none does, or a backup does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_expiry: Option<u64>,
     /// How many of each type, by the word that `TYPE` answers.
     pub types: BTreeMap<String, u64>,
     /// How many have content that only a module understands: their name, type and expiry are digested, no more.
@@ -118,6 +121,12 @@ impl Summary {
         self.databases.values().map(|d| d.keys).sum()
     }
 
+    /// Whether no key of it has expired by then, in milliseconds since 1970: `false` also when it does not say.
+    #[must_use]
+    pub fn outlives(&self, at: u64) -> bool {
+        self.databases.values().all(|d| d.expires == 0 || d.first_expiry.is_some_and(|first| first > at))
+    }
+
     /// One record for each database, `db0` and so on, and one for the functions.
     #[must_use]
     pub fn contents(&self) -> Vec<ContentRecord> {
@@ -134,6 +143,12 @@ impl Summary {
     pub fn merge(&mut self, other: &Self) {
         for (n, from) in &other.databases {
             let into = self.databases.entry(*n).or_default();
+            into.first_expiry = match (into.expires, from.expires) {
+                (0, _) => from.first_expiry,
+                (_, 0) => into.first_expiry,
+                // Of a part that does not say, the whole does not know.
+                _ => into.first_expiry.zip(from.first_expiry).map(|(a, b)| a.min(b)),
+            };
             into.keys += from.keys;
             into.expires += from.expires;
             into.undigested += from.undigested;
@@ -160,7 +175,10 @@ fn add(
     hasher: &mut Hasher,
 ) -> Result<u128> {
     db.keys += 1;
-    db.expires += u64::from(key.expires_at.is_some());
+    if let Some(at) = key.expires_at {
+        db.expires += 1;
+        db.first_expiry = Some(db.first_expiry.map_or(at, |first| first.min(at)));
+    }
     let class = key.kind.class().name();
     let module = reader.value_module()?;
     let content = if module.is_some() { None } else { reader.value_digest()? };
@@ -187,4 +205,38 @@ fn add(
 fn sum_of(a: &str, b: &str) -> String {
     let read = |text: &str| text.rsplit(':').next().and_then(|t| u128::from_str_radix(t, 16).ok()).unwrap_or_default();
     format!("{DIGEST}:{:032x}", read(a).wrapping_add(read(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(expires: u64, first_expiry: Option<u64>) -> Summary {
+        let db = DbSummary { keys: 3, expires, first_expiry, ..DbSummary::default() };
+        Summary { databases: BTreeMap::from([(0, db)]), ..Summary::default() }
+    }
+
+    #[test]
+    fn a_whole_expires_first_when_its_first_part_does_and_unknown_stays_unknown() {
+        let merged = |a: Summary, b: Summary| {
+            let mut whole = a;
+            whole.merge(&b);
+            whole
+        };
+        assert!(of(0, None).outlives(u64::MAX));
+        assert!(of(1, Some(100)).outlives(99) && !of(1, Some(100)).outlives(100));
+        assert!(!of(1, None).outlives(0), "it does not say");
+        for (a, b) in [(of(2, Some(100)), of(1, Some(50))), (of(1, Some(50)), of(2, Some(100)))] {
+            assert_eq!(merged(a, b), Summary { checksum: false, ..sum(6, 3, Some(50)) });
+        }
+        assert!(merged(of(0, None), of(1, Some(50))).outlives(49));
+        assert!(merged(of(1, Some(50)), of(0, None)).outlives(49));
+        assert!(!merged(of(1, None), of(1, Some(50))).outlives(0));
+    }
+
+    fn sum(keys: u64, expires: u64, first_expiry: Option<u64>) -> Summary {
+        let digest = format!("{DIGEST}:{:032x}", 0);
+        let db = DbSummary { keys, expires, first_expiry, digest, ..DbSummary::default() };
+        Summary { databases: BTreeMap::from([(0, db)]), ..Summary::default() }
+    }
 }
