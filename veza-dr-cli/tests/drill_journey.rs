@@ -231,6 +231,13 @@ async fn a_drill_brings_everything_back_counts_what_would_be_lost_and_leaves_not
     let id = record["id"].as_str().unwrap();
     let kept = std::fs::read(scene.place.path(&format!("store/drills/{id}/record.json"))).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap(), record);
+    // Its measures are in the history that metrics and alerts are told from.
+    let measured = std::fs::read(scene.place.path(&format!("store/failover/history/{id}.json"))).unwrap();
+    let measured: Value = serde_json::from_slice(&measured).unwrap();
+    assert_eq!((&measured["kind"], &measured["scenario"]), (&json!("drill"), &json!("infrastructure")), "{measured:#}");
+    let lost = measured["data_loss"]["parts"].as_array().unwrap().iter().find(|p| p["component"] == "database");
+    assert_eq!(lost.unwrap()["records"], 7, "{measured:#}");
+    assert_eq!(measured["points"]["T6"], record["clock"][6]["at"], "{measured:#}");
     assert_eq!(scene.done(&["drill", "report", "latest", "--json"]), record);
     assert_eq!(scene.done(&["drill", "report", id, "--json"]), record);
     let listed = scene.done(&["drill", "list", "--json"]);

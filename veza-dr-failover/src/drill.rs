@@ -5,7 +5,8 @@
 //! [`Drill::run`] is the whole of it. Each component is given a private server or folder ([`PlaceSpec`]) and somebody
 //! who restores into it ([`RestoreInto`]); what may not change is watched by [`Witness`]es. What is made is noted in a
 //! ledger on this host before it is made, so that [`reap`] removes what a killed drill left. The result is a
-//! [`DrillRecord`], kept in the stores by [`publish`] and read by [`list`] and [`read`].
+//! [`DrillRecord`], kept in the stores by [`publish`] and read by [`list`] and [`read`]; its measures are a record of the
+//! history of recoveries as well ([`RecoveryHistory`](crate::measure::RecoveryHistory)).
 //!
 //! What it does not do: it does not keep restored programs from reaching the network, as there are none; only servers
 //! that listen on the loopback interface are started.
@@ -17,6 +18,7 @@ mod control;
 mod damage;
 mod ending;
 mod ground;
+mod history;
 mod judge;
 mod keeper;
 mod ledger;

@@ -9,6 +9,7 @@ use veza_dr_core::{
 };
 
 use super::model::{CleanUp, DrillRecord, RECORD_FORMAT, Unseen};
+use crate::measure::RecoveryHistory;
 
 const FOLDER: &str = "drills";
 const LIMIT: usize = 64 << 20;
@@ -22,7 +23,8 @@ pub struct Stored {
     pub unreadable: Vec<Unseen>,
 }
 
-/// Keeps a record in every store; returns what became of each. A record that is there already stays as it is.
+/// Keeps a record in every store, and its measures in the store's history of recoveries; returns what became of each.
+/// A record that is there already stays as it is.
 ///
 /// ```no_run
 /// # async fn f(store: std::sync::Arc<dyn veza_dr_core::BackupStore>, record: veza_dr_failover::drill::DrillRecord) {
@@ -38,7 +40,12 @@ pub async fn publish(cx: &Cx, stores: &[Arc<dyn BackupStore>], record: &DrillRec
     for store in stores {
         let kept = async {
             let key: ObjectKey = format!("{FOLDER}/{}/record.json", record.id).parse()?;
-            write(cx, store.as_ref(), &key, record).await
+            write(cx, store.as_ref(), &key, record).await?;
+            // One of the two without the other is not kept: whoever tries again changes nothing that is there.
+            match RecoveryHistory::new(store.clone()).publish(cx, &record.into()).await {
+                Err(e) if e.kind() == ErrorKind::Conflict => Ok(()),
+                other => other.map(drop),
+            }
         };
         all.push((store.info().name.clone(), kept.await));
     }

@@ -182,7 +182,7 @@ pub fn text_of(record: &DrillRecord) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use veza_dr_core::{BackupId, Clock, ScenarioKind, SystemClock, manifest::ContentRecord, manifest::Tool};
@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// A drill that passes.
-    fn good() -> DrillRecord {
+    pub(crate) fn good() -> DrillRecord {
         let now = SystemClock.now();
         let part = PartRecord {
             component: "database".parse().unwrap(),
