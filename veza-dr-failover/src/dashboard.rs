@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod alarm_section;
 mod calendar;
 mod calendar_view;
 mod live;

@@ -46,7 +46,10 @@ pub(crate) async fn serve(session: &Session, args: &Serve) -> Result<Exit> {
     let flag = flag_server(&wiring).await?;
     let alarms = Alarms::new(cx, &wiring, vec![Arc::new(LogSink), log.clone()]).await;
     let shown = DashboardConfig::new(wiring.state_dir()?).with_scenarios(wiring.scenarios());
-    let dashboard = Dashboard::open(shown, metrics.clone())?;
+    let mut dashboard = Dashboard::open(shown, metrics.clone())?;
+    if let Ok(alarms) = &alarms {
+        dashboard = dashboard.with_desk(alarms.desk());
+    }
     let parts = cx.child();
     let mut pages = dashboard.routes(&parts).merge(routes(metrics.registry(), metrics.clone()));
     let mut server_config = server_config;

@@ -41,9 +41,14 @@ impl Alarms {
         Ok(Self { wiring: wiring.clone(), watchman, probing, key })
     }
 
+    /// Where alarms are raised.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        self.watchman.desk().clone()
+    }
+
     /// The desk and the key of its links, where links are sent.
     pub(crate) fn links(&self) -> Option<(Arc<Desk>, AckKey)> {
-        Some((self.watchman.desk().clone(), self.key.clone()?))
+        Some((self.desk(), self.key.clone()?))
     }
 
     /// Until `cx` is cancelled.

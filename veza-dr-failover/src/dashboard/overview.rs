@@ -6,7 +6,7 @@ use chrono::DateTime;
 use veza_dr_core::status::{ComponentStatus, Protection, Status};
 
 use super::{
-    Dashboard, Readiness, Ready, Reason, calendar_view,
+    Dashboard, Readiness, Ready, Reason, alarm_section, calendar_view,
     look::{Asked, tag},
     readiness, report_pages, run_page,
 };
@@ -28,6 +28,7 @@ pub(super) fn overview(dashboard: &Dashboard, asked: &Asked) -> (String, String)
     if let Some(live) = &seen.live {
         run_page::banner(&mut out, asked, live, dashboard);
     }
+    alarm_section::section(&mut out, asked, &seen.alarms);
     let found = readiness(&dashboard.0.config.scenarios, status.as_ref(), &seen.reports, asked.now);
     scenarios(&mut out, asked, &found);
     components(&mut out, asked, status.as_ref());

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 use veza_dr_core::{Clock, Cx, ErrorKind, SystemClock};
 
-use super::{Dashboard, LiveRun, look::Asked, overview, report_pages, run_page};
+use super::{Dashboard, LiveRun, alarm_section, look::Asked, overview, report_pages, run_page};
 use crate::{
     http::session::{Visitor, is_local_host},
     report::{Language, RecoveryReport},
@@ -37,8 +37,8 @@ struct Shared {
 }
 
 impl Dashboard {
-    /// `/`, `/reports`, `/reports/ID` (also `ID.json`, `ID.md`), `/runs`, `/runs/RUN`, `/events`, `/app.js`. Streams of events
-    /// end when `cx` is cancelled.
+    /// `/`, `/reports`, `/reports/ID` (also `ID.json`, `ID.md`), `/runs`, `/runs/RUN`, `/events`, `/app.js`, and POST to
+    /// `/alarms/ID` with a form's `by`, which acknowledges. Streams of events end when `cx` is cancelled.
     ///
     /// Without authentication of their own: [`crate::http::Server`] puts it in front. A request that was let in only because
     /// it comes from this machine must name this machine, so that no page elsewhere can have its name lead here.
@@ -50,6 +50,7 @@ impl Dashboard {
             .route("/reports/{id}", get(report))
             .route("/runs", get(runs))
             .route("/runs/{run}", get(run))
+            .route("/alarms/{id}", post(acknowledge))
             .route("/events", get(events))
             .route("/app.js", get(script))
             .layer(from_fn(only_by_own_name))
@@ -87,6 +88,11 @@ async fn first(State(shared): State<Shared>, request: Request) -> Response {
     let asked = of(&request);
     let (title, main) = overview::overview(&shared.dashboard, &asked);
     asked.page(&title, &main)
+}
+
+async fn acknowledge(State(shared): State<Shared>, Path(id): Path<String>, request: Request) -> Response {
+    let asked = of(&request);
+    alarm_section::acknowledge(shared.dashboard, asked, id, request).await
 }
 
 async fn reports(State(shared): State<Shared>, request: Request) -> Response {

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -15,6 +15,7 @@ use super::{
     live::{LiveRun, runs},
 };
 use crate::{
+    alarm::{AlarmView, Desk},
     metrics::Metrics,
     report::{ChainCheck, ReportFolder, ReportSummary},
 };
@@ -58,6 +59,8 @@ pub(super) struct Seen {
     pub(super) live: Option<LiveRun>,
     /// All runs, the newest first.
     pub(super) runs: Vec<String>,
+    /// What is wrong now.
+    pub(super) alarms: AlarmView,
     /// What could not be read, in words.
     pub(super) problems: Vec<String>,
 }
@@ -71,6 +74,7 @@ pub(super) struct Inner {
     pub(super) metrics: Metrics,
     pub(super) calendar: Arc<Calendar>,
     pub(super) reports: ReportFolder,
+    pub(super) desk: OnceLock<Arc<Desk>>,
     pub(super) seen: Mutex<Arc<Seen>>,
     /// Counts changes.
     pub(super) changes: watch::Sender<u64>,
@@ -96,11 +100,24 @@ impl Dashboard {
     pub fn open(config: DashboardConfig, metrics: Metrics) -> Result<Self> {
         let calendar = Arc::new(Calendar::open(&config.state_dir)?);
         let reports = ReportFolder::new(config.state_dir.join("reports"));
-        let inner =
-            Inner { metrics, calendar, reports, seen: Mutex::default(), changes: watch::Sender::new(0), config };
+        let (desk, seen, changes) = (OnceLock::new(), Mutex::default(), watch::Sender::new(0));
+        let inner = Inner { metrics, calendar, reports, desk, seen, changes, config };
         let dashboard = Self(Arc::new(inner));
         dashboard.look(true);
         Ok(dashboard)
+    }
+
+    /// Shows the alarms of this desk, and lets whoever looks say that they take care.
+    #[must_use]
+    pub fn with_desk(self, desk: Arc<Desk>) -> Self {
+        // Of several the first counts.
+        let _ = self.0.desk.set(desk);
+        self.look(false);
+        self
+    }
+
+    pub(super) fn desk(&self) -> Option<&Arc<Desk>> {
+        self.0.desk.get()
     }
 
     /// The sink that counts backups by day: give it the daemon's events.
@@ -111,7 +128,8 @@ impl Dashboard {
 
     /// Looks at the files again whenever one changed, and tells the pages that are open, until `cx` is cancelled.
     pub async fn watch(&self, cx: &Cx) {
-        let mut before = self.print().await;
+        // What changed between the opening and the first look here counts, too.
+        let mut before = Print::default();
         loop {
             let wait = async {
                 tokio::time::sleep(LOOK).await;
@@ -136,13 +154,14 @@ impl Dashboard {
 
     async fn print(&self) -> Print {
         let (state_dir, at) = (self.0.config.state_dir.clone(), self.0.metrics.status().map(|s| s.at));
-        let files =
-            tokio::task::spawn_blocking(move || ["reports", "failover"].map(|name| print_of(&state_dir.join(name))));
+        let files = tokio::task::spawn_blocking(move || {
+            ["reports", "failover", "alarms"].map(|name| print_of(&state_dir.join(name)))
+        });
         Print { files: files.await.unwrap_or_default(), at: at.map(|at| at.timestamp_millis()) }
     }
 
     /// Reads the journals again, and the reports where they changed.
-    fn look(&self, reports: bool) {
+    pub(super) fn look(&self, reports: bool) {
         let mut seen = Seen::default();
         let before = self.seen();
         let state_dir = &self.0.config.state_dir;
@@ -153,6 +172,10 @@ impl Dashboard {
             }
         } else {
             (seen.reports, seen.chain) = (before.reports.clone(), before.chain.clone());
+        }
+        match self.desk().map(|desk| desk.view()).transpose() {
+            Ok(alarms) => seen.alarms = alarms.unwrap_or_default(),
+            Err(e) => seen.problems.push(e.chain()),
         }
         match runs(state_dir) {
             Ok(runs) => seen.runs = runs.into_iter().rev().collect(),
@@ -178,7 +201,7 @@ impl Dashboard {
 /// Enough of the files to tell whether one changed.
 #[derive(PartialEq, Default)]
 struct Print {
-    files: [Vec<(String, u64, Option<SystemTime>)>; 2],
+    files: [Vec<(String, u64, Option<SystemTime>)>; 3],
     at: Option<i64>,
 }
 

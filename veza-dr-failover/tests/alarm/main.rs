@@ -9,9 +9,14 @@
 )]
 
 mod crash;
+#[cfg(feature = "http")]
+mod dashboard;
 mod delivery;
 #[cfg(feature = "http")]
 mod links;
+#[cfg(feature = "http")]
+#[path = "../markup/mod.rs"]
+mod markup;
 mod recorder;
 mod scene;
 mod year;
