@@ -11,6 +11,8 @@ step "layering";         scripts/layering.sh
 step "clippy";           cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
 step "each crate alone"; scripts/each-crate.sh
 step "documentation";    RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --all-features
+step "public API";       scripts/public-api.sh
+step "packages";         scripts/package.sh
 step "tests";            scripts/run-tests.sh
 step "examples in docs"; cargo test --quiet --workspace --all-features --doc
 step "first run";        cargo build --quiet --workspace --all-features --bins
