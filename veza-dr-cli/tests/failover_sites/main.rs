@@ -1,8 +1,9 @@
 //! A whole site fails over to another and back, by the real `veza-dr`: two Compose sites behind SSH with five services
-//! each, a Route 53 endpoint with DNS servers behind it, a store, and an observer that writes to both sites all the time.
+//! each, a Route 53 endpoint with DNS servers behind it, an S3 server, and an observer that writes to both sites all the time.
 #![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
-#![cfg(all(feature = "docker", feature = "postgres", feature = "redis", feature = "route53"))]
+#![cfg(all(feature = "docker", feature = "postgres", feature = "redis", feature = "s3", feature = "route53"))]
 
+mod config;
 mod killed;
 mod observer;
 mod program;

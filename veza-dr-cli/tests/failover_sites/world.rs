@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,19 +19,23 @@ use veza_dr_tests::{
     knot::{CachingResolver, Knot},
     route53_proxy::Route53Proxy,
     route53_server::Route53Server,
+    s3_server::S3Server,
     sshd::Sshd,
     tcp_proxy::TcpProxy,
 };
 
 use crate::{
     WAIT,
+    config::config,
     observer::{Observer, Site},
     program::Dr,
 };
 
-const API: &str = "api.example.test";
-const PRIMARY: &str = "127.0.0.2";
-const STANDBY: &str = "127.0.0.3";
+pub(crate) const API: &str = "api.example.test";
+pub(crate) const PRIMARY: &str = "127.0.0.2";
+pub(crate) const STANDBY: &str = "127.0.0.3";
+/// Where backups and journals go, away from both sites.
+pub(crate) const BUCKET: &str = "backups";
 const PSQL: &str = "/usr/lib/postgresql/15/bin/psql";
 
 pub(crate) struct World {
@@ -45,6 +49,7 @@ pub(crate) struct World {
     knot: Knot,
     resolver: CachingResolver,
     _route53: (Route53Server, Route53Proxy),
+    _s3: S3Server,
     firewall_task: tokio::task::JoinHandle<()>,
     dir: TempDir,
 }
@@ -79,8 +84,10 @@ impl World {
         let proxy = Route53Proxy::start(server.address(), &zone, vec![knot.control()]).await.unwrap();
         proxy.copy().await.unwrap();
 
-        let text =
-            config(dir.path(), &docker, &sshd, network.port(), (&primary, &standby), (&zone, &proxy, &knot, &resolver));
+        let s3 = S3Server::start().await.unwrap();
+        s3.create_bucket(BUCKET).await.unwrap();
+        let (sites, dns) = ((&primary, &standby), (&zone[..], &proxy, &knot, &resolver));
+        let text = config(dir.path(), &docker, &sshd, network.port(), sites, dns, &s3);
         std::fs::write(dir.path().join("veza-dr.yml"), text).unwrap();
         let observer = Observer::start(at_firewall, format!("{STANDBY}:{}", ports.api).parse().unwrap());
         let world = Self {
@@ -93,6 +100,7 @@ impl World {
             knot,
             resolver,
             _route53: (server, proxy),
+            _s3: s3,
             firewall_task,
             dir,
         };
@@ -341,64 +349,4 @@ async fn watch(dir: PathBuf, firewall: Arc<TcpProxy>) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-fn config(
-    dir: &Path,
-    docker: &Dockerd,
-    sshd: &Sshd,
-    network: u16,
-    (primary, standby): (&ComposeScene, &ComposeScene),
-    (zone, proxy, knot, resolver): (&str, &Route53Proxy, &Knot, &CachingResolver),
-) -> String {
-    let at = dir.display();
-    let site = |name: &str, scene: &ComposeScene, port: u16, more: &str| {
-        format!(
-            "  {name}:\n    role: {name}\n    address: {}\n    compose: {{ file: {}, project: {}, docker_host: '{}' }}\n    \
-             ssh: {{ host: 127.0.0.1, port: {port}, user: root, key_file: {}, known_hosts_file: {}, connect_timeout: 2s }}\n    \
-             jobs_dir: {}\n    fence: {{ dir: {}{more} }}\n",
-            scene.address,
-            scene.file().display(),
-            scene.project,
-            docker.host(),
-            sshd.key().display(),
-            sshd.known_hosts().display(),
-            scene.folder("jobs").display(),
-            scene.folder("fence").display(),
-        )
-    };
-    let hook = format!(
-        ", hook: 'test ! -e {at}/hook-broken && touch {at}/close && until test -e {at}/closed; do sleep 0.05; done', \
-         hook_undo: 'rm -f {at}/close; while test -e {at}/closed; do sleep 0.05; done'"
-    );
-    let ports = primary.ports;
-    format!(
-        "state_dir: {at}/state\nfailover: {{ runbooks: {at}/books }}\n\
-         sources:\n  database: {{ postgres: {{ url: 'postgres://postgres@{PRIMARY}:{pg}/veza?sslmode=disable' }} }}\n  \
-         redis: {{ redis: {{ url: 'redis://{PRIMARY}:{redis}' }} }}\n  files: {{ files: {{}} }}\n\
-         backup:\n  files: {{ include: [{at}/veza-dr.yml] }}\n\
-         stores:\n  local: {{ directory: {{ path: {at}/store }} }}\n\
-         sites:\n{}    data: {{ database: {{ services: [postgres] }}, redis: {{ services: [redis] }} }}\n\
-         {}    data:\n      \
-         database: {{ services: [postgres], postgres: {{ url: 'postgres://postgres@{STANDBY}:{pg}/veza?sslmode=disable' }} }}\n      \
-         redis: {{ services: [redis], redis: {{ url: 'redis://{STANDBY}:{redis}' }} }}\n\
-         dns:\n  route53: {{ zone: {zone}, endpoint: '{}', access_key_id: key, secret_access_key: secret }}\n  \
-         resolvers: ['{}']\n  nameservers: ['{}']\n  in_sync_within: 60s\n  verify_within: 30s\n  \
-         records: {{ api: {{ name: {API}, type: A, primary: [{PRIMARY}], standby: [{STANDBY}], ttl: 2 }} }}\n\
-         validation:\n  - {{ name: api, http: {{ port: {}, path: /health, json: {{ status: ok }}, within: 10s }} }}\n  \
-         - {{ name: chat, websocket: {{ port: {}, path: /chat, token: test, send: hello, within: 10s }} }}\n  \
-         - {{ name: stream, stream: {{ port: {}, path: /stream, bytes: 20, first_byte_within: 10s, within: 20s }} }}\n  \
-         - {{ name: db, postgres: {{ source: database, canary: true, within: 30s }} }}\n  \
-         - {{ name: cache, redis: {{ source: redis, within: 10s }} }}\n",
-        site("primary", primary, network, &hook),
-        site("standby", standby, sshd.port(), ""),
-        proxy.endpoint(),
-        resolver.address(),
-        knot.address(),
-        ports.api,
-        ports.chat,
-        ports.stream,
-        pg = ports.postgres,
-        redis = ports.redis,
-    )
 }
