@@ -1,0 +1,229 @@
+//! Bad input of a disaster: each told with file, line, value or what to do, with its exit code, and nothing was changed.
+#![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
+#![cfg(all(feature = "docker", feature = "postgres", feature = "route53"))]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use common::Place;
+use veza_dr_cli::Exit;
+use veza_dr_tests::docker::Dockerd;
+
+const NIGHT: &str = "name: night
+steps:
+  - { id: mark, do: command, with: { run: 'echo x >> DIR/world/marked', idempotent: true } }
+";
+
+const SITES: &str = "sites:
+  primary: { role: primary, compose: { file: DIR/world/site.yml, project: a, docker_host: 'ENGINE' } }
+  standby: { role: standby, jobs_dir: DIR/world/jobs, fence: { dir: DIR/world/fence }, compose: { file: DIR/world/site.yml, \
+                     project: b, docker_host: 'ENGINE' } }
+";
+
+const UP: &str = "name: night
+steps:
+  - { id: up, do: up, with: { site: standby }, timeout: 60s }
+  - { id: mark, do: command, with: { run: 'echo x >> DIR/world/marked', idempotent: true }, needs: [up] }
+";
+
+const DNS: &str = "dns:
+  route53: { zone: Z1, endpoint: 'http://127.0.0.1:1', access_key_id: key, secret_access_key: canary-secret }
+  records: { api: { name: api.example.test, type: A, primary: [192.0.2.10], standby: [192.0.2.20], ttl: 5 } }
+";
+
+/// Something wrong, and what is said of it.
+struct Case {
+    what: &'static str,
+    /// Added to the configuration.
+    config: &'static str,
+    plan: &'static str,
+    /// The Compose file of both sites.
+    compose: &'static str,
+    arguments: &'static [&'static str],
+    exit: Exit,
+    words: &'static [&'static str],
+}
+
+const NONE: Case = Case { what: "", config: "", plan: "", compose: "", arguments: &[], exit: Exit::Ok, words: &[] };
+
+fn cases() -> Vec<Case> {
+    let run =
+        &["failover", "run", "--scenario", "night", "--yes", "--override", "one-writable-site", "--reason", "test"];
+    vec![
+        Case {
+            what: "a hash that is not the plan's",
+            plan: NIGHT,
+            arguments: &["failover", "run", "--scenario", "night", "--plan-sha", "0123456789abcdef"],
+            exit: Exit::Conflict,
+            words: &["approved was 0123456789abcdef", "nothing was touched", "veza-dr failover plan"],
+            ..NONE
+        },
+        Case {
+            what: "a scenario that nobody wrote",
+            plan: NIGHT,
+            arguments: &["failover", "run", "--scenario", "nihgt", "--yes"],
+            exit: Exit::NotFound,
+            words: &["nihgt", "there are database"],
+            ..NONE
+        },
+        Case {
+            what: "a step that does something unheard of",
+            plan: "name: night\nsteps:\n  - { id: up, do: reboot, with: { site: standby } }\n",
+            config: SITES,
+            arguments: run,
+            exit: Exit::Usage,
+            words: &["night.yml:3", "reboot"],
+            ..NONE
+        },
+        Case {
+            what: "a step that waits for one that is not there",
+            plan: "name: night\nsteps:\n  - { id: a, do: note, with: { text: x }, needs: [nowhere] }\n",
+            arguments: run,
+            exit: Exit::Usage,
+            words: &["known-steps", "step a", "`nowhere`"],
+            ..NONE
+        },
+        Case {
+            what: "a site that is not there",
+            plan: "name: night\nsteps:\n  - { id: up, do: up, with: { site: stanby } }\n",
+            config: SITES,
+            arguments: run,
+            exit: Exit::Usage,
+            words: &["night.yml:3", "stanby"],
+            ..NONE
+        },
+        Case {
+            what: "a restore into a site that is not there",
+            config: SITES,
+            arguments: &["restore", "database", "--site", "stanby", "--plan"],
+            exit: Exit::Usage,
+            words: &["stanby"],
+            ..NONE
+        },
+        Case {
+            what: "a backup that is not there",
+            arguments: &["restore", "database", "--plan"],
+            exit: Exit::NotFound,
+            words: &["database", "local"],
+            ..NONE
+        },
+        Case {
+            what: "a Compose file that is not YAML",
+            plan: UP,
+            config: SITES,
+            compose: "services:\n  api: { image: none\n  chat: [\n",
+            arguments: run,
+            exit: Exit::Partial,
+            words: &["step up", "site.yml:"],
+        },
+        Case {
+            what: "a Compose file without services",
+            plan: UP,
+            config: SITES,
+            compose: "servces:\n  api: { image: none }\n",
+            arguments: run,
+            exit: Exit::Partial,
+            words: &["step up", "site.yml", "services"],
+        },
+        Case {
+            what: "a Compose file with a service that needs another that is not there",
+            plan: UP,
+            config: SITES,
+            compose: "services:\n  api: { image: none, depends_on: [database] }\n",
+            arguments: run,
+            exit: Exit::Partial,
+            words: &["step up", "site.yml", "database"],
+        },
+        Case {
+            what: "a service that the site does not have",
+            config: SITES,
+            compose: "services:\n  api: { image: none }\n",
+            arguments: &["recover", "apy", "--site", "standby", "--reason", "test"],
+            exit: Exit::NotFound,
+            words: &["apy", "api"],
+            ..NONE
+        },
+        Case {
+            what: "a zone that cannot be read",
+            config: DNS,
+            arguments: &["dns", "switch", "--to", "standby", "--yes"],
+            exit: Exit::Unavailable,
+            words: &["Z1"],
+            ..NONE
+        },
+        Case {
+            what: "a site of records that has no such side",
+            config: DNS,
+            arguments: &["dns", "switch", "--to", "nowhere", "--yes"],
+            exit: Exit::Usage,
+            words: &["nowhere"],
+            ..NONE
+        },
+    ]
+}
+
+#[test]
+fn bad_input_is_told_with_what_to_do_and_changes_nothing() {
+    // The sites' engine is a real one, so that nothing but the input is wrong.
+    let docker = Dockerd::start().unwrap();
+    let mut wrong = String::new();
+    for case in cases() {
+        let place = Place::new();
+        let dir = place.dir.path().display().to_string();
+        let write = |name: &str, text: &str| {
+            let file = place.path(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text.replace("DIR", &dir).replace("ENGINE", &docker.host())).unwrap();
+        };
+        let base = "state_dir: state\nstores: { local: { directory: { path: DIR/world/store } } }\nfailover: { runbooks: books }\n\
+                    sources: { database: { postgres: { url: 'postgres://nobody@127.0.0.1:1/veza?sslmode=disable' } } }\n";
+        write("veza-dr.yml", &format!("{base}{}", case.config));
+        write(
+            "world/site.yml",
+            if case.compose.is_empty() { "services: { api: { image: none } }\n" } else { case.compose },
+        );
+        std::fs::create_dir_all(place.path("world/store")).unwrap();
+        if !case.plan.is_empty() {
+            write("books/night.yml", case.plan);
+        }
+        let before = world(&place.path("world"));
+        let mut arguments = vec!["--json"];
+        arguments.extend(case.arguments);
+        let ran = place.run(&arguments);
+        let said = ran.all();
+        if ran.exit != case.exit {
+            writeln!(wrong, "{}: {:?} instead of {:?}: {said}", case.what, ran.exit, case.exit).unwrap();
+        }
+        for word in case.words.iter().filter(|w| !said.contains(**w)) {
+            writeln!(wrong, "{}: {word} is not told: {said}", case.what).unwrap();
+        }
+        assert!(!said.contains("canary-secret"), "{}: {said}", case.what);
+        let after = world(&place.path("world"));
+        if before != after {
+            writeln!(wrong, "{}: changed: {:?}", case.what, after.keys().collect::<Vec<_>>()).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert_eq!(docker.run(&["ps", "-aq"]).unwrap().trim(), "", "no container was made");
+}
+
+/// Every file of the world and what is in it, but the notes that runs keep about themselves in the store.
+fn world(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut all, mut folders) = (BTreeMap::new(), vec![dir.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.starts_with(dir.join("store")) {
+                all.insert(path.clone(), std::fs::read(path).unwrap());
+            }
+        }
+    }
+    all
+}
