@@ -7,7 +7,7 @@ use veza_dr_core::{BackupStore, BackupTarget, ComponentName, Cx, Error, ErrorKin
 
 use crate::{
     Environment,
-    config::{Loaded, SiteDataSettings, Source, Store, StorePlace, Text},
+    config::{Loaded, Source, Store, StorePlace, Text},
     open_folder::patiently,
 };
 
@@ -231,7 +231,8 @@ impl Wiring {
     }
 
     /// Where a site keeps a component.
-    pub(crate) fn site_data(&self, site: &str, component: &ComponentName) -> Result<&SiteDataSettings> {
+    #[cfg(any(feature = "postgres", feature = "redis"))]
+    pub(crate) fn site_data(&self, site: &str, component: &ComponentName) -> Result<&crate::config::SiteDataSettings> {
         let data = self.loaded.config.sites.get(site).and_then(|s| s.data.get(component.as_str()));
         data.ok_or_else(|| {
             let text = format!("{} does not say where site {site} keeps {component}", self.loaded.file.display());

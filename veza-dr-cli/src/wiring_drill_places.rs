@@ -37,6 +37,10 @@ impl Wiring {
 
 #[derive(Debug)]
 struct IntoPlace {
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "redis", feature = "files")),
+        allow(dead_code, reason = "asked by engines alone")
+    )]
     wiring: Arc<Wiring>,
     component: ComponentName,
     /// What a database is called in its backup.

@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, Result};
 use veza_dr_failover::drill::{Fact, SiteWitness, StoreWitness, Witness};
 
-use crate::{
-    config::Source,
-    wiring::{Access, Wiring},
-};
+#[cfg(any(feature = "postgres", feature = "redis", feature = "files"))]
+use crate::config::Source;
+use crate::wiring::{Access, Wiring};
 
 impl Wiring {
     /// Everything of production that the configuration names. Nothing is asked yet.

@@ -1,5 +1,6 @@
 //! How a Redis server is restored: settings as the engine takes them.
 
+#[cfg(feature = "docker")]
 use std::sync::Arc;
 
 use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, RestoreTarget, Result, SecretString};
