@@ -1,6 +1,8 @@
 //! Sites: places where the services run, each a Docker Compose project, here or behind SSH.
 
 #[cfg(feature = "docker")]
+mod compose_fence;
+#[cfg(feature = "docker")]
 mod compose_file;
 #[cfg(feature = "docker")]
 mod compose_site;

@@ -13,8 +13,8 @@ use veza_dr_core::{Cx, Effect, Error, ErrorKind, Health, Result};
 use super::{
     compose_file::{ComposeFile, in_order},
     control::{Job, JobResult, ServiceState, SiteControl},
-    engine::{Container, Engine, Restart},
-    fence::{Fence, Kept},
+    engine::{Container, Engine},
+    fence::Fence,
     job,
     machine::{Machine, pause_for, quoted},
     settings::ComposeProject,
@@ -51,13 +51,13 @@ const TOLD_LINES: usize = 15;
 /// ```
 #[derive(Debug)]
 pub struct ComposeSite {
-    project: ComposeProject,
-    machine: Machine,
+    pub(super) project: ComposeProject,
+    pub(super) machine: Machine,
     engine: Mutex<Option<Engine>>,
 }
 
 /// A container with all that is known of it.
-type Seen = (Container, ContainerInspectResponse);
+pub(super) type Seen = (Container, ContainerInspectResponse);
 
 impl ComposeSite {
     /// A site. Nothing is connected yet.
@@ -81,11 +81,11 @@ impl ComposeSite {
         &self.project
     }
 
-    fn fence_mark(&self) -> Fence<'_> {
+    pub(super) fn fence_mark(&self) -> Fence<'_> {
         Fence { project: &self.project, machine: &self.machine }
     }
 
-    async fn engine(&self, cx: &Cx) -> Result<Engine> {
+    pub(super) async fn engine(&self, cx: &Cx) -> Result<Engine> {
         let mut kept = self.engine.lock().await;
         if let Some(engine) = kept.as_ref()
             && engine.is_alive().await
@@ -113,7 +113,7 @@ impl ComposeSite {
         ComposeFile::parse(&said.stdout, file)
     }
 
-    async fn seen(&self, cx: &Cx, engine: &Engine) -> Result<Vec<Seen>> {
+    pub(super) async fn seen(&self, cx: &Cx, engine: &Engine) -> Result<Vec<Seen>> {
         let mut seen = Vec::new();
         for container in engine.containers(cx, &self.project.project).await? {
             if let Some(all) = engine.inspect(cx, &container).await? {
@@ -167,24 +167,6 @@ impl ComposeSite {
             states.reduce(worse).unwrap_or_else(|| ServiceState::absent(service.clone()))
         };
         file.order.iter().map(|(service, _)| of(service)).collect()
-    }
-
-    async fn refuse_fenced(&self, cx: &Cx, what: &str) -> Result<()> {
-        match self.fence_mark().read(cx).await? {
-            None => Ok(()),
-            Some(epoch) => Err(self.fenced_error(what, epoch)),
-        }
-    }
-
-    fn fenced_error(&self, what: &str, epoch: u64) -> Error {
-        let name = &self.project.name;
-        let text =
-            format!("site {name} is fenced (by run number {epoch}): {what} would make it serve beside the other");
-        Error::new(ErrorKind::Conflict, text).with_help(format!(
-            "see the reason in {} on {}; a fail-back lifts it: veza-dr failover back",
-            self.project.fence_mark(),
-            self.machine.name()
-        ))
     }
 
     /// A shell command with Compose as `$c`, told about the project. It leaves with a code of [`job::REFUSED`] when
@@ -358,36 +340,7 @@ impl SiteControl for ComposeSite {
     }
 
     async fn fence(&self, cx: &Cx, epoch: u64, reason: &str) -> Result<()> {
-        let fence = self.fence_mark();
-        fence.set(cx, epoch, reason).await?;
-        let rest = async {
-            if let Some(command) = &self.project.fence_command {
-                fence.command(cx, "the fence command", command, epoch).await?;
-            }
-            let engine = self.engine(cx).await?;
-            let mut kept = Vec::new();
-            for (container, all) in self.seen(cx, &engine).await? {
-                let policy = Restart::of(&all);
-                if policy != Restart::no() {
-                    kept.push(Kept { container: container.id, policy });
-                }
-            }
-            fence.keep(cx, &kept).await?;
-            for Kept { container, .. } in &kept {
-                engine.set_restart(cx, container, &Restart::no()).await?;
-            }
-            Ok(())
-        };
-        rest.await.map_err(|e: Error| {
-            let text = format!("site {}: it is marked as fenced, but not everything was done", self.project.name);
-            let told = Error::new(e.kind(), text).with_effect(Effect::Applied);
-            let help = e.help().map(str::to_owned);
-            let told = told.with_source(e);
-            match help {
-                Some(help) => told.with_help(help),
-                None => told,
-            }
-        })
+        self.close(cx, epoch, reason).await
     }
 
     async fn fenced(&self, cx: &Cx) -> Result<Option<u64>> {
@@ -395,25 +348,7 @@ impl SiteControl for ComposeSite {
     }
 
     async fn unfence(&self, cx: &Cx, epoch: u64) -> Result<()> {
-        let fence = self.fence_mark();
-        match fence.read(cx).await? {
-            None => return Ok(()),
-            Some(there) if there > epoch => return Err(fence.higher(there, epoch)),
-            Some(_) => {}
-        }
-        let engine = self.engine(cx).await?;
-        let containers = engine.containers(cx, &self.project.project).await?;
-        for Kept { container, policy } in fence.kept(cx).await? {
-            // One that was made anew has its policy from the Compose file.
-            if containers.iter().any(|c| c.id == container) {
-                engine.set_restart(cx, &container, &policy).await?;
-            }
-        }
-        if let Some(command) = &self.project.unfence_command {
-            fence.command(cx, "the command that lifts the fence", command, epoch).await?;
-        }
-        // Last: while anything is missing, the site counts as fenced.
-        fence.lift(cx, epoch).await
+        self.open(cx, epoch).await
     }
 }
 
