@@ -1,6 +1,10 @@
 //! Runbooks, from the configuration to an engine.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -85,17 +89,41 @@ impl Wiring {
             Some(file) => Plan::from_file(file)?,
             None => match self.own_plan(&which.scenario)? {
                 Some(plan) => plan,
-                None => Plan::shipped(&which.scenario)?,
+                None => Plan::shipped(&which.scenario).map_err(|e| self.with_own_plans(e))?,
             },
         };
         Ok(plan.fitted(present))
     }
 
     fn own_plan(&self, name: &str) -> Result<Option<Plan>> {
-        let Some(folder) = &self.loaded.config.failover.runbooks else { return Ok(None) };
-        let folder = self.loaded.resolve(&self.text("failover.runbooks", folder)?);
+        let Some(folder) = self.own_plans()? else { return Ok(None) };
         let file = folder.join(Path::new(name).with_extension("yml").file_name().unwrap_or_default());
         if file.exists() { Plan::from_file(&file).map(Some) } else { Ok(None) }
+    }
+
+    /// The folder of the plans that do not ship.
+    fn own_plans(&self) -> Result<Option<PathBuf>> {
+        let Some(folder) = &self.loaded.config.failover.runbooks else { return Ok(None) };
+        Ok(Some(self.loaded.resolve(&self.text("failover.runbooks", folder)?)))
+    }
+
+    /// A plan that does not ship may have been meant for one of the folder: it is told what is there.
+    fn with_own_plans(&self, e: Error) -> Error {
+        let Ok(Some(folder)) = self.own_plans() else { return e };
+        let there = match std::fs::read_dir(&folder) {
+            Ok(entries) => {
+                let files = entries.flatten().map(|entry| entry.path());
+                let plans = files.filter(|file| file.extension().is_some_and(|e| e == "yml"));
+                let mut names: Vec<String> =
+                    plans.filter_map(|file| Some(file.file_stem()?.to_string_lossy().into_owned())).collect();
+                names.sort_unstable();
+                if names.is_empty() { "no plan".to_owned() } else { names.join(", ") }
+            }
+            Err(e) => format!("nothing that can be read ({e})"),
+        };
+        let help = e.help().map(|help| format!("{help}; ")).unwrap_or_default();
+        let help = format!("{help}the folder {} has {there}", folder.display());
+        e.with_help(help)
     }
 
     /// Where the leases and notices of runs are.
