@@ -7,6 +7,8 @@ mod common;
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    io::{Read, Write},
+    net::TcpListener,
     path::{Path, PathBuf},
 };
 
@@ -32,7 +34,12 @@ steps:
 ";
 
 const DNS: &str = "dns:
-  route53: { zone: Z1, endpoint: 'http://127.0.0.1:1', access_key_id: key, secret_access_key: canary-secret }
+  route53: { zone: ZDENIED, endpoint: 'ROUTE53', access_key_id: key, secret_access_key: canary-secret }
+  records: { api: { name: api.example.test, type: A, primary: [192.0.2.10], standby: [192.0.2.20], ttl: 5 } }
+";
+
+const NO_ZONE: &str = "dns:
+  route53: { zone: ZNONE, endpoint: 'ROUTE53', access_key_id: key, secret_access_key: canary-secret }
   records: { api: { name: api.example.test, type: A, primary: [192.0.2.10], standby: [192.0.2.20], ttl: 5 } }
 ";
 
@@ -68,7 +75,7 @@ fn cases() -> Vec<Case> {
             plan: NIGHT,
             arguments: &["failover", "run", "--scenario", "nihgt", "--yes"],
             exit: Exit::NotFound,
-            words: &["nihgt", "there are database"],
+            words: &["nihgt", "there are database", "books has night"],
             ..NONE
         },
         Case {
@@ -149,11 +156,19 @@ fn cases() -> Vec<Case> {
             ..NONE
         },
         Case {
-            what: "a zone that cannot be read",
+            what: "a zone that may not be read",
             config: DNS,
             arguments: &["dns", "switch", "--to", "standby", "--yes"],
-            exit: Exit::Unavailable,
-            words: &["Z1"],
+            exit: Exit::Denied,
+            words: &["ZDENIED", "not authorized"],
+            ..NONE
+        },
+        Case {
+            what: "a zone that is not there",
+            config: NO_ZONE,
+            arguments: &["dns", "switch", "--to", "standby", "--yes"],
+            exit: Exit::NotFound,
+            words: &["ZNONE"],
             ..NONE
         },
         Case {
@@ -171,6 +186,7 @@ fn cases() -> Vec<Case> {
 fn bad_input_is_told_with_what_to_do_and_changes_nothing() {
     // The sites' engine is a real one, so that nothing but the input is wrong.
     let docker = Dockerd::start().unwrap();
+    let route53 = refusing_route53();
     let mut wrong = String::new();
     for case in cases() {
         let place = Place::new();
@@ -178,7 +194,11 @@ fn bad_input_is_told_with_what_to_do_and_changes_nothing() {
         let write = |name: &str, text: &str| {
             let file = place.path(name);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, text.replace("DIR", &dir).replace("ENGINE", &docker.host())).unwrap();
+            std::fs::write(
+                file,
+                text.replace("DIR", &dir).replace("ENGINE", &docker.host()).replace("ROUTE53", &route53),
+            )
+            .unwrap();
         };
         let base = "state_dir: state\nstores: { local: { directory: { path: DIR/world/store } } }\nfailover: { runbooks: books }\n\
                     sources: { database: { postgres: { url: 'postgres://nobody@127.0.0.1:1/veza?sslmode=disable' } } }\n";
@@ -210,6 +230,36 @@ fn bad_input_is_told_with_what_to_do_and_changes_nothing() {
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert_eq!(docker.run(&["ps", "-aq"]).unwrap().trim(), "", "no container was made");
+}
+
+/// A Route 53 that lets nobody read `ZDENIED`, and knows of no other zone.
+fn refusing_route53() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut head = [0; 4096];
+            let Ok(read) = stream.read(&mut head) else { continue };
+            let asked = String::from_utf8_lossy(&head[..read]).into_owned();
+            let (status, code, message) = if asked.contains("ZDENIED") {
+                ("403 Forbidden", "AccessDenied", "you are not authorized to read this zone")
+            } else {
+                ("404 Not Found", "NoSuchHostedZone", "there is no such zone")
+            };
+            let body = format!(
+                "<?xml version=\"1.0\"?><ErrorResponse xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Error>\
+                 <Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+            );
+            let length = body.len();
+            // One that hangs up early is told nothing.
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    format!("http://{address}")
 }
 
 /// Every file of the world and what is in it, but the notes that runs keep about themselves in the store.
