@@ -127,7 +127,18 @@ sites:
     assert!(!done.all().contains("canary"), "{}", done.all());
 
     let name = done.json()["run"].as_str().unwrap().to_owned();
+    // Somebody else changes the record meanwhile: that is theirs, and it is told what is there.
+    server.upsert(&zone, API, "A", 1, &["192.0.2.99"]).await.unwrap();
+    proxy.copy().await.unwrap();
+    let refused = run(&place, &["--json", "failover", "resume", &name, "--rollback", "--yes"]);
+    assert_eq!(refused.exit, Exit::Partial, "{}", refused.all());
+    let told = refused.json()["why"].to_string();
+    assert!(told.contains("lead") && told.contains("somebody else changed the records"), "{}", refused.all());
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.99"]);
+    server.upsert(&zone, API, "A", 1, &["192.0.2.20"]).await.unwrap();
+    proxy.copy().await.unwrap();
     let back = run(&place, &["--json", "failover", "resume", &name, "--rollback", "--yes"]);
+    assert_eq!(back.exit, Exit::Ok, "{}", back.all());
     assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.10"], "{}", back.all());
 }
 

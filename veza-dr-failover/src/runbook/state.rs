@@ -181,6 +181,8 @@ impl State {
             Record::RollbackBegun { .. } => {
                 self.undoing = true;
                 self.paused = None;
+                // It is not over any more: what it has done is being undone, and may be by half.
+                self.ending = None;
             }
             Record::Ended { ending } => self.ending = Some(*ending),
             Record::Settled { step, took_place, .. } => self.change(step, |s| s.settled = Some(*took_place)),
