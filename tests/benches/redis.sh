@@ -3,7 +3,7 @@
 #
 #   tests/benches/redis.sh [KEYS] [ROUNDS]      (1200000 and 3 unless told; that is about 600 MB of dump.rdb)
 #
-# Wall time is the median of the rounds, contenders taking turns within each; CPU is our process alone. The peers: BGSAVE,
+# With BACKUPS_ONLY=1 nothing is restored. Wall time is the median of the rounds, contenders taking turns within each; CPU is our process alone. The peers: BGSAVE,
 # wait, cp; redis-cli --rdb. Prints a Markdown table; docs/benchmarks.md keeps one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -87,6 +87,10 @@ for ((round = 1; round <= rounds; round++)); do
     measure cli "redis-cli -p $port --rdb $work/cli.rdb"
     measure disk "$veza --config $work/veza-dr.yml backup disk"
     measure diskless "$veza --config $work/veza-dr.yml backup diskless"
+    "${cli[@]}" CONFIG SET repl-diskless-sync-delay 0 >/dev/null
+    measure at_once "$veza --config $work/veza-dr.yml backup diskless"
+    "${cli[@]}" CONFIG SET repl-diskless-sync-delay 5 >/dev/null
+    [ -z "${BACKUPS_ONLY:-}" ] || { rm -rf "$work/store"; continue; }
     rm -rf "$work/cli.rdb" "$work/copy.rdb"
     # The same data into an empty server: by a restart over the file, by replication, key by key.
     "${cli[@]}" SAVE >/dev/null
@@ -117,6 +121,10 @@ $(redis-server --version | grep -o 'v=[0-9.]*'), $(nproc) cores, $keys keys, dum
 | \`redis-cli --rdb\` | $(median cli 1) s | $(ratio "$(median cli 1)" "$base") | | |
 | **veza-dr, by way of disk**, compressed, proven | $(median disk 1) s | $(ratio "$(median disk 1)" "$base") | $(median disk 2) s | $(($(median disk 3) / 1024)) MiB |
 | **veza-dr, diskless** (the server waits 5 s first), compressed, proven | $(median diskless 1) s | $(ratio "$(median diskless 1)" "$base") | $(median diskless 2) s | $(($(median diskless 3) / 1024)) MiB |
+| **veza-dr, diskless, with \`repl-diskless-sync-delay 0\`** | $(median at_once 1) s | $(ratio "$(median at_once 1)" "$base") | $(median at_once 2) s | $(($(median at_once 3) / 1024)) MiB |
+MD
+[ -z "${BACKUPS_ONLY:-}" ] || exit 0
+cat <<MD
 
 | restore | wall | against a restart | our CPU | peak memory |
 |---|---|---|---|---|

@@ -35,6 +35,16 @@ async fn rights_persistence_and_room_are_looked_at_without_leaving_a_trace() {
     assert!(outcome(&report, "persistence").1.contains("disk"), "{report:?}");
     let report = check(&config(&server).with_mode(ReadMode::Diskless)).await;
     assert_eq!(outcome(&report, "spool").0, Outcome::Ok);
+    for (delay, told) in [("7", true), ("0", false)] {
+        server.say(&format!("CONFIG SET repl-diskless-sync-delay {delay}")).await.unwrap();
+        let report = check(&config(&server).with_mode(ReadMode::Diskless)).await;
+        let (found, detail) = outcome(&report, "persistence");
+        assert!(found == Outcome::Ok && detail.contains("waits 7 s") == told, "{detail}");
+        assert!(
+            !outcome(&check(&config(&server)).await, "persistence").1.contains("waits"),
+            "by way of disk nobody waits"
+        );
+    }
     let report = check(&config(&server).with_mode(ReadMode::Diskless).with_spool_dir("/nowhere")).await;
     assert_eq!(outcome(&report, "spool").0, Outcome::Failed);
 

@@ -108,7 +108,13 @@ fn persistence(way: ReadMode, info: &Info, probe: &Probe, report: &mut Report) {
             ReadMode::Scan => "key by key",
             _ => "from memory, by way of a local file",
         };
-        (Outcome::Ok, format!("read {how}{aof}"))
+        let wait = match probe.sync_delay {
+            Some(seconds) if way == ReadMode::Diskless && seconds > 0 => {
+                format!("; the server waits {seconds} s for more replicas first: repl-diskless-sync-delay 0 saves them")
+            }
+            _ => String::new(),
+        };
+        (Outcome::Ok, format!("read {how}{aof}{wait}"))
     };
     report.push("persistence", outcome, detail, Duration::ZERO);
 }

@@ -14,6 +14,8 @@ pub(super) struct Probe {
     pub(super) info: Option<Info>,
     /// The save points: empty when there are none, `None` when the user may not ask.
     pub(super) save: Option<String>,
+    /// How many seconds it waits for more replicas before it sends a diskless copy; `None` when the user may not ask.
+    pub(super) sync_delay: Option<u64>,
     /// The masters, when the server is part of a cluster.
     pub(super) cluster: Option<Vec<Master>>,
     /// Whether it is part of a cluster could not be found out.
@@ -25,6 +27,8 @@ impl Probe {
         let control = at.control(cx).await?;
         let info = allowed(control.info(cx).await)?;
         let save = allowed(control.config(cx, "save").await)?.flatten();
+        let sync_delay = allowed(control.config(cx, "repl-diskless-sync-delay").await)?.flatten();
+        let sync_delay = sync_delay.and_then(|seconds| seconds.parse().ok());
         let clustered = info.as_ref().map(|i| i.get("cluster_enabled") == "1");
         let (mut masters, mut cluster_unknown) = (None, false);
         if clustered != Some(false) {
@@ -35,7 +39,7 @@ impl Probe {
                 Err(e) => return Err(e),
             }
         }
-        Ok(Self { info, save, cluster: masters, cluster_unknown })
+        Ok(Self { info, save, sync_delay, cluster: masters, cluster_unknown })
     }
 
     /// By way of the server's disk only where it writes the same file all the time, and could when it last tried: else
