@@ -26,7 +26,7 @@ const METHODS: [&str; 8] = ["put", "create", "write", "finish", "list", "head", 
 /// A backup to `store`, waiting for a lease that a failed release left to run out.
 async fn backup(scene: &Scene, store: Faulty<dyn BackupStore>) -> Result<BackupReport> {
     let target = PostgresTarget::new(Depot::component(), scene.config())?;
-    let options = BackupOptions::default().with_lease_ttl(Duration::from_millis(600));
+    let options = BackupOptions::default().with_lease_ttl(Duration::from_secs(2));
     let repository = repository_over(store.clone());
     let started = Instant::now();
     loop {
