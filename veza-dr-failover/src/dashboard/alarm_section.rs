@@ -50,7 +50,7 @@ pub(super) fn section(out: &mut String, asked: &Asked, alarms: &AlarmView) {
         let cells = [
             escape(asked.t("incident: users are not served", "incident : utilisateurs non servis")),
             tag("bad", &severity(asked, Severity::Critical)),
-            since(asked, incident.began),
+            asked.when(incident.began),
             escape(&level),
             care(asked, &incident.id, who, &until.unwrap_or_default()),
         ];
@@ -61,7 +61,7 @@ pub(super) fn section(out: &mut String, asked: &Asked, alarms: &AlarmView) {
         let cells = [
             escape(&alert.alert),
             tag(class, &what),
-            since(asked, alert.since),
+            asked.when(alert.since),
             escape(&alert.text),
             care(asked, &alert.id, alert.acknowledged_by.as_deref(), ""),
         ];
@@ -86,10 +86,6 @@ fn severity(asked: &Asked, severity: Severity) -> String {
         _ => asked.t("low", "faible"),
     }
     .to_owned()
-}
-
-fn since(asked: &Asked, at: chrono::DateTime<chrono::Utc>) -> String {
-    format!("{} <span class=\"muted\">{}</span>", asked.ago(at), asked.language.instant(at))
 }
 
 /// Who takes care, or the form for it.

@@ -85,6 +85,11 @@ impl Asked {
         }
     }
 
+    /// How long ago something was and its time, as markup.
+    pub(super) fn when(&self, at: DateTime<Utc>) -> String {
+        format!("{} <span class=\"muted\">{}</span>", self.ago(at), self.language.instant(at))
+    }
+
     /// How long until something is.
     pub(super) fn until(&self, at: DateTime<Utc>) -> String {
         let left = (at - self.now).num_seconds();

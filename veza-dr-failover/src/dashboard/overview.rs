@@ -168,7 +168,6 @@ fn protection(asked: &Asked, c: &ComponentStatus) -> String {
 }
 
 fn components(out: &mut String, asked: &Asked, status: Option<&Status>) {
-    let l = asked.language;
     let heading = asked.t("Components", "Composants");
     let _ = write!(out, "<section aria-labelledby=\"components\"><h2 id=\"components\">{heading}</h2>");
     let Some(status) = status else {
@@ -190,22 +189,21 @@ fn components(out: &mut String, asked: &Asked, status: Option<&Status>) {
         asked.t("Backups and proofs by component and store", "Sauvegardes et vérifications par composant et dépôt"),
         &heads,
     );
-    let when = |at: DateTime<chrono::Utc>| format!("{} <span class=\"muted\">{}</span>", asked.ago(at), l.instant(at));
     for c in &status.components {
         for s in &c.stores {
             let never = |text: &str| {
                 if s.unknown.is_some() { tag("unknown", asked.t("unknown", "inconnu")) } else { tag("unknown", text) }
             };
-            let last = s.last_success.as_ref().map(|b| when(b.shows));
+            let last = s.last_success.as_ref().map(|b| asked.when(b.shows));
             let proof = s.last_proof.as_ref().map(|p| {
                 let found = match p.verdict {
                     veza_dr_core::Verdict::Equal => tag("good", asked.t("equal", "identique")),
                     veza_dr_core::Verdict::Different => tag("bad", asked.t("differs", "différente")),
                     veza_dr_core::Verdict::Unverified => tag("unknown", asked.t("unverified", "non vérifiée")),
                 };
-                format!("{} {found} ({})", when(p.at), escape(&p.level))
+                format!("{} {found} ({})", asked.when(p.at), escape(&p.level))
             });
-            let proven = s.last_proven_restore.as_ref().map(|p| when(p.at));
+            let proven = s.last_proven_restore.as_ref().map(|p| asked.when(p.at));
             let mut why = String::new();
             for reason in c.reasons.iter().chain(&s.unknown) {
                 let _ = write!(why, "<li>{}</li>", escape(reason));
