@@ -33,8 +33,10 @@ pub trait BackupHooks: Debug + Send + Sync + 'static {
     /// Cancelled with `cx`, or dropped; `after_read` follows in both cases.
     async fn before(&self, cx: &Cx, component: &ComponentName, backup: &BackupId) -> Result<()>;
 
-    /// Called as soon as the source is needed no more, which can be long before the backup is stored; after success,
-    /// failure and cancellation alike. `cx` is not the backup's own, so that a cancelled backup is tidied up too.
+    /// Called as soon as what is written to the source can change the backup no more, which can be long before it is
+    /// stored; after success, failure, cancellation and panic alike. The source itself may still be read then, from its
+    /// snapshot: this call must not take it away. `cx` is not the backup's own, so that a cancelled backup is tidied up
+    /// too.
     ///
     /// May be called a second time when the first call was cut off: it must be safe to repeat.
     ///
@@ -66,7 +68,7 @@ impl HookRun {
         cx.run("hook before the backup", hooks.before(cx, &self.component, &self.backup)).await
     }
 
-    /// Tells the hooks once that the source is needed no more. Safe to call at any time.
+    /// Tells the hooks once that the source may be written to. Safe to call at any time.
     pub(crate) async fn source_was_read(&self) {
         let Some(hooks) = &self.hooks else { return };
         if !self.begun.load(Ordering::SeqCst) {

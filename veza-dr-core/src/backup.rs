@@ -129,9 +129,10 @@ pub trait ArtifactSink: Send + Sync {
         ))
     }
 
-    /// Told by a target that needs its source no more although it is still storing what it read: what was stopped for
-    /// the backup is then started again at once. A target that does not tell it is taken to need its source until
-    /// [`BackupTarget::create`] returns. Telling it twice does nothing.
+    /// Told by a target as soon as nothing that is written to its source from then on can change the backup, although
+    /// it is still reading a snapshot, or storing what it read: what was stopped for the backup is then started again
+    /// at once. A target that does not tell it is taken to need its source at rest until [`BackupTarget::create`]
+    /// returns. Telling it twice does nothing. It ends when all is started again: a target need not wait for that.
     async fn source_was_read(&self) {}
 }
 

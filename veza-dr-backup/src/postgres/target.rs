@@ -65,15 +65,22 @@ impl BackupTarget for PostgresTarget {
         let mut timings = Timings::default();
         let endpoint = Endpoint::parse(&self.config)?.pin(cx).await?;
         let holder = snapshot::hold(cx, &endpoint, &self.config).await?;
-        let tools = ClientTools::find(cx, self.config.bin_dir.as_deref(), holder.server.major()).await?;
-        timings.mark("lock and snapshot");
-        let work = cx.child();
-        let run = Run { config: &self.config, endpoint: &endpoint, holder: &holder, tools: &tools, sink: out };
-        let copied = run.all(&work, &mut timings).await;
-        // Whatever still runs after a failure is of no use any more.
-        work.cancel();
-        let Parts { tables, mut skipped, globals } = copied?;
-        let detail = run.detail(cx, tables, globals, timings).await?;
+        // Rows, counts and digests are of the snapshot: what is written from here on changes none of them. Told while
+        // the copying goes on already, since what was stopped may take long to start.
+        let read = async {
+            let tools = ClientTools::find(cx, self.config.bin_dir.as_deref(), holder.server.major()).await?;
+            timings.mark("lock and snapshot");
+            let work = cx.child();
+            let run =
+                Run { config: &self.config, endpoint: &endpoint, holder: &holder, tools: &tools, sink: out.clone() };
+            let copied = run.all(&work, &mut timings).await;
+            // Whatever still runs after a failure is of no use any more.
+            work.cancel();
+            let Parts { tables, skipped, globals } = copied?;
+            Ok((run.detail(cx, tables, globals, timings).await?, skipped))
+        };
+        let ((), copied): ((), Result<_>) = tokio::join!(out.source_was_read(), read);
+        let (detail, mut skipped) = copied?;
         holder.still_holds(cx).await?;
         holder.connection.execute(cx, "end the snapshot", "COMMIT").await?;
         skipped.extend(holder.skipped.clone());
