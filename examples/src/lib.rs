@@ -1,4 +1,5 @@
 //! Runnable user journeys; see `src/bin`.
 
+pub mod axum_service;
 pub mod rehearsal;
 pub mod third_party;
