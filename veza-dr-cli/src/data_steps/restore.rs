@@ -76,6 +76,7 @@ impl RestoreStep {
         if let Some(site) = &self.0.site {
             let restored = Restored::new(component.as_str(), site, manifest.id.to_string(), manifest.consistency.at)
                 .replacing(replaced)
+                .of_engine(manifest.engine.clone())
                 .from_final(final_of(step, component).as_deref() == Some(&manifest.id.to_string()));
             evidence["restored"] = json!(restored);
         }

@@ -83,7 +83,10 @@ async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when
     world.writes(Primary, 10).await;
     world.network.refuse().await;
     world.break_hook(true);
-    let told = world.dr().exits(22, &["failover", "run", "--scenario", "infrastructure", "--yes"]);
+    let outage = chrono::Utc::now();
+    let began = outage.to_rfc3339();
+    let run = ["failover", "run", "--scenario", "infrastructure", "--yes", "--outage-began", &began];
+    let told = world.dr().exits(22, &run);
     let fence = step(&told, "fence-primary");
     assert!(fence["text"].as_str().unwrap().contains("--attest"), "{told}");
     world.writes(Primary, 5).await;
@@ -107,6 +110,11 @@ async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when
     assert_eq!(loss["records"], Value::Null, "{told}");
     let span = loss["at_most_seconds"].as_f64().unwrap();
     assert!(span >= world.observer.span_since(Primary, loss["shows"].as_str().unwrap()), "{told}");
+    // It went on writing after the outage began and until it was closed off: record and report count all of that.
+    loss_is_one_truth(world, &told, outage, loss["written_until"].as_str().unwrap());
+    let why = told["data_loss"]["redis"]["basis"].as_str().unwrap();
+    assert_eq!(told["data_loss"]["redis"]["records"], Value::Null);
+    assert!(why.contains("are not counted"), "{why}");
     // What its machine would start at boot is refused by the mark.
     assert!(!world.boot(Primary), "a fenced primary does not boot into service");
 
@@ -132,6 +140,12 @@ async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when
     assert!(acknowledged.is_subset(&now.union(&old).copied().collect()));
     let told = world.dr().ok(&["failover", "status", &run]);
     assert_eq!(told["data_loss"]["database"]["records"], lost.len(), "counted by psql and by the run: {told}");
+    let late = lost.iter().filter(|id| !world.observer.sent_before(**id, outage)).count();
+    assert!(late > 0, "rows that were written after the outage began are among those that were counted");
+    let report = world.dr().ok(&["failover", "status", &run, "--report", "json"]);
+    let method = report["recovery_point"]["method"].as_str().unwrap();
+    assert!(method.contains("database: counted on the old site by run") && method.contains("redis: keys"), "{method}");
+    assert_eq!(report["recovery_point"]["records_lost"], Value::Null, "redis was not counted");
     assert_eq!(
         (&back["data_loss"]["database"]["records"], &back["data_loss"]["database"]["at_most_seconds"]),
         (&0.into(), &0.0.into())
@@ -146,6 +160,33 @@ async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when
     let told = world.dr().ok(&["release", "database", "--site", "primary", "--yes"]);
     assert!(told.to_string().contains(&kept), "{told}");
     world.observer.took_turns(&[Primary, Standby, Primary, Standby, Primary]);
+}
+
+/// The run, its record in the history and its report tell the same of what was lost: until the proof of the fence, which
+/// came after the outage had begun.
+fn loss_is_one_truth(world: &World, told: &Value, outage: chrono::DateTime<chrono::Utc>, proof: &str) {
+    let proof: chrono::DateTime<chrono::Utc> = proof.parse().unwrap();
+    assert!(proof > outage && world.observer.last_before(Primary, proof) > outage, "{told}");
+    let run = told["run"].as_str().unwrap();
+    let record: Value = world.json(&format!("failover/{run}.record.json"));
+    let parts = record["data_loss"]["parts"].as_array().unwrap();
+    assert_eq!(parts.len(), 2, "{record}");
+    let mut longest: f64 = 0.0;
+    for part in parts {
+        let loss = &told["data_loss"][part["component"].as_str().unwrap()];
+        assert_eq!(
+            (&part["kept_until"], &part["written_until"], &part["records"], &part["basis"]),
+            (&loss["shows"], &loss["written_until"], &loss["records"], &loss["basis"]),
+            "{record}"
+        );
+        longest = longest.max(loss["at_most_seconds"].as_f64().unwrap());
+    }
+    let report = world.dr().ok(&["failover", "status", run, "--report", "json"]);
+    let point = &report["recovery_point"];
+    let span = point["actual_seconds"].as_f64().unwrap();
+    assert!((span - longest).abs() < 0.01, "{span} {longest}: {point}");
+    assert_eq!(point["records_lost"], Value::Null, "nobody has counted yet");
+    assert!(point["method"].as_str().unwrap().contains("redis: keys"), "{point}");
 }
 
 fn step<'a>(told: &'a Value, id: &str) -> &'a Value {

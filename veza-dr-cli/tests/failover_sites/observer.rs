@@ -80,6 +80,13 @@ impl Observer {
         self.log().iter().any(|w| w.id == id && w.sent < at)
     }
 
+    /// When a site acknowledged the last row that it did before that.
+    pub(crate) fn last_before(&self, site: Site, at: DateTime<Utc>) -> DateTime<Utc> {
+        let log = self.log();
+        let all = log.iter().filter(|w| w.site == site).filter_map(|w| w.acknowledged);
+        all.filter(|acknowledged| *acknowledged <= at).max().unwrap()
+    }
+
     /// From an instant to the last row that a site acknowledged, in seconds.
     pub(crate) fn span_since(&self, site: Site, from: &str) -> f64 {
         let from: DateTime<Utc> = from.parse().unwrap();

@@ -277,6 +277,11 @@ impl World {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// A document in the state folder.
+    pub(crate) fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.state(name)).unwrap()).unwrap()
+    }
+
     /// The journal of the newest run.
     pub(crate) fn journal(&self) -> Vec<Value> {
         let Ok(entries) = std::fs::read_dir(self.state("failover")) else { return Vec::new() };

@@ -117,7 +117,9 @@ impl Subject {
             "data_loss_time",
             match loss.span() {
                 Some(span) => Reading::Known(span.as_secs_f64()),
-                None => Reading::Missing("the newest thing that was kept is not known".to_owned()),
+                None => {
+                    Reading::Missing("what was kept, or when the old site stopped writing, is not known".to_owned())
+                }
             },
         );
         subject.availability(record.availability.as_ref().ok_or("nobody looked"));

@@ -11,13 +11,17 @@ use serde::{Deserialize, Serialize};
 pub struct LossPart {
     /// The component.
     pub component: String,
-    /// Rows, keys or files that were there when the outage began and are not there now; `None`: not known.
+    /// Rows, keys or files that were there when the source stopped taking writes and are not there now; `None`: not known.
     #[serde(default)]
     pub records: Option<u64>,
+    /// Of those that are there, how many have older values; `None`: not known.
+    #[serde(default)]
+    pub changed: Option<u64>,
     /// The time of the newest thing that was kept: the commit time of the newest verified row, or of the log's end.
     #[serde(default)]
     pub kept_until: Option<DateTime<Utc>>,
-    /// The time of the newest thing that was there: when the outage began, or when the source stopped taking writes.
+    /// The time of the newest thing that may have been there: when the source was proven to take no writes; when the
+    /// outage began where it was restored in place, and nothing proved it.
     #[serde(default)]
     pub written_until: Option<DateTime<Utc>>,
     /// How that is known, or why it is not.
@@ -29,13 +33,20 @@ impl LossPart {
     #[must_use]
     pub fn new(component: impl Into<String>, basis: impl Into<String>) -> Self {
         let (component, basis) = (component.into(), basis.into());
-        Self { component, records: None, kept_until: None, written_until: None, basis }
+        Self { component, records: None, changed: None, kept_until: None, written_until: None, basis }
     }
 
     /// So many records were lost.
     #[must_use]
     pub fn with_records(mut self, records: u64) -> Self {
         self.records = Some(records);
+        self
+    }
+
+    /// So many records have older values.
+    #[must_use]
+    pub fn with_changed(mut self, changed: u64) -> Self {
+        self.changed = Some(changed);
         self
     }
 
@@ -103,6 +114,19 @@ impl DataLoss {
         spans.into_iter().max()
     }
 
+    /// Whether it is known that nothing was lost: no record is missing, and none has an older value.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.records() == Some(0) && self.parts.iter().all(|p| p.changed.unwrap_or(0) == 0)
+    }
+
+    /// How each part is known, or why it is not; `None` without any part.
+    #[must_use]
+    pub fn basis(&self) -> Option<String> {
+        let parts: Vec<String> = self.parts.iter().map(|p| format!("{}: {}", p.component, p.basis)).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
     /// Why it is not known, where it is not.
     #[must_use]
     pub fn unknown(&self) -> Option<String> {
@@ -136,5 +160,14 @@ mod tests {
         let one = DataLoss::of(vec![some]);
         assert_eq!((one.records(), one.span()), (Some(7), Some(Duration::from_secs(240))));
         assert_eq!(DataLoss::default().span(), None);
+        assert_eq!(both.basis().as_deref(), Some("database: rows; redis: not compared"));
+        // A record that has an older value is a loss, though none is missing.
+        let part = || LossPart::new("database", "rows").with_records(0);
+        let nothing = |part: LossPart| DataLoss::of(vec![part]).is_nothing();
+        assert_eq!(
+            [nothing(part()), nothing(part().with_changed(0)), nothing(part().with_changed(3))],
+            [true, true, false]
+        );
+        assert!(!both.is_nothing() && !DataLoss::default().is_nothing());
     }
 }

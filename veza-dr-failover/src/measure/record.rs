@@ -226,11 +226,11 @@ impl RecoveryRecord {
     /// Whether the recovery point objective was met; `None` when what was lost is not known.
     #[must_use]
     pub fn rpo_met(&self) -> Option<bool> {
-        match (self.rpo_seconds?, self.data_loss.span(), self.data_loss.records()) {
-            (_, _, Some(0)) => Some(true),
-            (rpo, Some(span), _) => Some(span.as_secs_f64() <= rpo),
-            _ => None,
+        let rpo = self.rpo_seconds?;
+        if self.data_loss.is_nothing() {
+            return Some(true);
         }
+        self.data_loss.span().map(|span| span.as_secs_f64() <= rpo)
     }
 }
 
@@ -286,6 +286,11 @@ pub(crate) mod tests {
         assert_eq!(r.rto_met(), Some(false));
         r.data_loss = DataLoss::of(vec![super::super::LossPart::new("database", "rows").with_records(0)]);
         assert_eq!(r.rpo_met(), Some(true));
+        // No row is missing, but some have values of an hour and more ago.
+        let at = DateTime::UNIX_EPOCH;
+        let part = super::super::LossPart::new("database", "rows").with_records(0).with_changed(5);
+        r.data_loss = DataLoss::of(vec![part.with_times(at, at + TimeDelta::minutes(61))]);
+        assert_eq!(r.rpo_met(), Some(false));
     }
 
     #[test]

@@ -153,12 +153,13 @@ impl Recorder {
         let kept = read(&path)?;
         let mut record = RecoveryRecord::of_run(report, RecoveryKind::Recovery, self.host.clone());
         record = record.with_points(points);
-        // What was restored and undone again is not used any more.
-        if report.status != RunStatus::RolledBack {
-            let entries = read_journal(&self.journals.path(&report.run))?;
-            let lost = DataLoss::of_journal(&entries, plan, record.points.t0);
-            record = record.with_data_loss(lost);
+        if let Some(kept) = &kept {
+            // Who reads it again may not know what probes saw.
+            record = record.with_points(kept.points);
         }
+        let entries = read_journal(&self.journals.path(&report.run))?;
+        let lost = DataLoss::of_run(report, &entries, plan, record.points.t0);
+        record = record.with_data_loss(lost);
         if let Some(o) = self.objectives(record.scenario.as_deref()) {
             record = record.with_objectives(o.rto, o.rpo);
         }
@@ -167,7 +168,7 @@ impl Recorder {
                 return Ok(kept);
             }
             // What was measured then stays; only what the journal says has changed.
-            record = record.with_points(kept.points).with_availability(kept.availability.clone());
+            record = record.with_availability(kept.availability.clone());
             (record.rto_seconds, record.rpo_seconds) = (kept.rto_seconds, kept.rpo_seconds);
             record = record.revised(kept.revision + 1);
         } else if let (Some(folder), Some(from)) = (&self.probes, record.points.t0.or(Some(record.began))) {

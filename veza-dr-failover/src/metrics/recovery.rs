@@ -74,7 +74,7 @@ pub(super) fn recoveries(w: &mut Writer<'_>, known: &RecoveryKnown) -> fmt::Resu
     )?;
     w.gauge(
         "data_loss_time",
-        "The time that the loss covers.",
+        "The time that the loss covers: from the newest thing that was kept until the old site was proven to take no writes.",
         s(),
         each(&|r| r.data_loss.span().map(|d| d.as_secs_f64())),
     )?;

@@ -9,10 +9,10 @@ use veza_dr_core::{Error, ErrorKind, Result, Scenario};
 
 use super::{
     Availability, CheckLine, ClockPoints, Criterion, Decision, Language, Outcome, Person, RecoveryPoint,
-    RecoveryReport, RecoveryTime, ReportKind, TimelineStep, Version, measured::seconds_between,
+    RecoveryReport, RecoveryTime, ReportKind, TimelineStep, Version,
 };
 use crate::{
-    measure::RecoveryRecord,
+    measure::{DataLoss, RecoveryRecord},
     runbook::{Entry, Plan, Record, RunReport, RunStatus, StepOutcome, StepStatus, read_journal},
     validate::{ValidationReport, Verdict},
 };
@@ -33,7 +33,7 @@ pub struct RunFacts {
     pub sites: Vec<String>,
     /// What probes from outside saw.
     pub availability: Option<Availability>,
-    /// The data that was lost, where it was measured; else it is told by the backup that was restored.
+    /// The data that was lost, where it was measured; else it is told by the journal.
     pub recovery_point: Option<RecoveryPoint>,
     /// What was done; a recovery where it is left out.
     pub kind: Option<ReportKind>,
@@ -48,17 +48,7 @@ impl RunFacts {
         for (name, at) in record.points.named() {
             self.points.set(name, at);
         }
-        let loss = &record.data_loss;
-        let (records_lost, span) = (loss.records(), loss.span());
-        if records_lost.is_some() || span.is_some() {
-            let basis: Vec<&str> = loss.parts.iter().map(|p| p.basis.as_str()).collect();
-            self.recovery_point = Some(RecoveryPoint {
-                actual_seconds: span.map(|s| s.as_secs_f64()),
-                records_lost,
-                method: Some(basis.join("; ")),
-                ..RecoveryPoint::default()
-            });
-        }
+        self.recovery_point = Some(RecoveryPoint::of_loss(&record.data_loss));
         self.availability = record.availability.as_ref().map(|seen| {
             let mut told = Availability::new(seen.from, seen.to, seen.good, seen.counted());
             told.percent = seen.percent();
@@ -118,7 +108,7 @@ impl RecoveryReport {
         report.told_by_people(&entries);
         report.strayed(run, &entries);
         report.validation = validation(&report.steps);
-        report.measure(run, facts);
+        report.measure(run, &entries, facts);
         report.judge(run, facts);
         report.conclude();
         Ok(report)
@@ -180,17 +170,16 @@ impl RecoveryReport {
         self.deviations.extend(run.why.clone());
     }
 
-    fn measure(&mut self, run: &RunReport, facts: &RunFacts) {
+    fn measure(&mut self, run: &RunReport, entries: &[Entry], facts: &RunFacts) {
         let target = |of: &dyn Fn(&Scenario) -> f64| facts.scenario.as_ref().map(of);
         self.recovery_time = RecoveryTime::of(&self.clock, target(&|s| s.rto.0.as_secs_f64()));
-        self.recovery_point = match &facts.recovery_point {
-            Some(measured) => measured.clone(),
-            None => restored(&self.steps, self.clock.t0),
+        self.recovery_point = match (&facts.recovery_point, entries.first().map(|e| &e.record)) {
+            (Some(measured), _) => measured.clone(),
+            (None, Some(Record::Started { plan, .. })) => {
+                RecoveryPoint::of_loss(&DataLoss::of_run(run, entries, plan, self.clock.t0))
+            }
+            (None, _) => RecoveryPoint::default(),
         };
-        // One component of which it is not known leaves all of it unknown.
-        let counted = || run.data_loss.values().map(|loss| loss.records).sum::<Option<u64>>();
-        let lost = &mut self.recovery_point.records_lost;
-        *lost = lost.or_else(|| counted().filter(|_| !run.data_loss.is_empty()));
         let known = self.recovery_point.target_seconds.take();
         self.recovery_point.target_seconds = known.or_else(|| target(&|s| s.rpo.0.as_secs_f64()));
     }
@@ -279,47 +268,5 @@ fn outcome(verdict: Verdict) -> Outcome {
         Verdict::Fail => Outcome::Failed,
         Verdict::Skipped => Outcome::NotDone,
         Verdict::Error => Outcome::Unknown,
-    }
-}
-
-/// What the backups that were restored show: the oldest of them counts.
-fn restored(steps: &[TimelineStep], t0: Option<DateTime<Utc>>) -> RecoveryPoint {
-    let shows = |step: &TimelineStep| -> Option<DateTime<Utc>> { step.evidence.get("shows")?.as_str()?.parse().ok() };
-    let restores = || steps.iter().filter(|s| s.action.as_deref() == Some("restore") && s.status == StepStatus::Done);
-    // One of which it is not known leaves all of it unknown.
-    if restores().next().is_none() || restores().any(|s| shows(s).is_none()) {
-        return RecoveryPoint::default();
-    }
-    let newest_at = restores().filter_map(shows).min();
-    RecoveryPoint {
-        // What was saved after the outage began lost nothing.
-        actual_seconds: seconds_between(newest_at, t0).map(|s| s.max(0.0)),
-        newest_at,
-        method: Some("from the snapshot of the restored backup to T0".to_owned()),
-        ..RecoveryPoint::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chrono::TimeDelta;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_oldest_restored_backup_tells_what_is_lost_and_one_unknown_leaves_it_unknown() {
-        let t0 = Utc::now();
-        let restore = |id: &str, evidence: Value| TimelineStep {
-            action: Some("restore".to_owned()),
-            ..TimelineStep::new(id, StepStatus::Done).with_text("", evidence)
-        };
-        let shows = |minutes: i64| json!({ "shows": t0 - TimeDelta::minutes(minutes) });
-        let both = [restore("a", shows(10)), restore("b", shows(30))];
-        assert_eq!(restored(&both, Some(t0)).actual_seconds, Some(1800.0));
-        assert_eq!(restored(&both, None).actual_seconds, None);
-        assert_eq!(restored(&[restore("a", shows(-5))], Some(t0)).actual_seconds, Some(0.0));
-        assert_eq!(restored(&[restore("a", shows(5)), restore("b", Value::Null)], Some(t0)).actual_seconds, None);
-        assert_eq!(restored(&[], Some(t0)), RecoveryPoint::default());
     }
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, conclude::worst};
+use crate::measure::DataLoss;
 
 /// Seconds from one instant to another; absent when one is.
 pub(super) fn seconds_between(from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Option<f64> {
@@ -142,6 +143,20 @@ pub struct RecoveryPoint {
 }
 
 impl RecoveryPoint {
+    /// What was lost, as it was measured. What is unknown of one component is unknown of all; `method` says how each is
+    /// known, or why it is not.
+    #[must_use]
+    pub fn of_loss(loss: &DataLoss) -> Self {
+        let kept = || loss.parts.iter().map(|p| p.kept_until).collect::<Option<Vec<_>>>()?.into_iter().min();
+        Self {
+            target_seconds: None,
+            actual_seconds: loss.span().map(|s| s.as_secs_f64()),
+            records_lost: loss.records(),
+            newest_at: kept(),
+            method: loss.basis(),
+        }
+    }
+
     /// Whether the objective was met; unknown when either number is.
     #[must_use]
     pub fn outcome(&self) -> Outcome {

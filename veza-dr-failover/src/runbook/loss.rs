@@ -1,4 +1,5 @@
-//! How much data a move to another site lost: at most, by what was restored; exactly, once both sides could be compared.
+//! How much data a move to another site lost: at most, by what was restored and by when the old site was proven to take
+//! no writes; exactly, once both sides could be compared. Records, metrics and reports are made of this and of nothing else.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,9 @@ pub struct Restored {
     /// It was the final backup of a planned move: nothing was written after it, as was seen.
     #[serde(default)]
     pub is_final: bool,
+    /// What kind of server it is of, as manifests name it: `postgres`, `redis`, `files`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
 }
 
 impl Restored {
@@ -38,7 +42,7 @@ impl Restored {
         shows: DateTime<Utc>,
     ) -> Self {
         let (component, site, backup) = (component.into(), site.into(), backup.into());
-        Self { component, site, backup, shows, replaced: None, is_final: false }
+        Self { component, site, backup, shows, replaced: None, is_final: false, engine: None }
     }
 
     /// Where what was replaced is kept.
@@ -53,6 +57,31 @@ impl Restored {
     pub fn from_final(mut self, is_final: bool) -> Self {
         self.is_final = is_final;
         self
+    }
+
+    /// Of this kind of server, as manifests name it.
+    #[must_use]
+    pub fn of_engine(mut self, engine: impl Into<String>) -> Self {
+        self.engine = Some(engine.into());
+        self
+    }
+
+    /// Why nobody has counted what is missing.
+    fn not_counted(&self) -> String {
+        let backup = &self.backup;
+        match self.engine.as_deref() {
+            Some("postgres") => format!(
+                "what was written after backup {backup} is counted once the old site can be compared: veza-dr failover back"
+            ),
+            Some("redis") => format!(
+                "keys written after backup {backup} are not counted: the run saw none of the old site's keys, and Redis does \
+                 not tell a key that was lost from one that has run out since"
+            ),
+            Some(engine) => format!(
+                "what was written after backup {backup} is not counted: nothing compares {engine} with the old site"
+            ),
+            None => format!("what was written after backup {backup} was not counted"),
+        }
     }
 
     /// The one in a step's evidence.
@@ -72,13 +101,20 @@ pub struct ComponentLoss {
     pub backup: String,
     /// The instant that this shows: what was written later is missing.
     pub shows: DateTime<Utc>,
-    /// From then until the old site was known to take no writes, in seconds: no more than that is missing. `None` where
-    /// nothing proved when it stopped.
+    /// The instant at which the old site was proven to take no writes, however much later than the outage began: until
+    /// then it may have written. That of the last proof, where there were several. `None` where nothing proved it.
+    #[serde(default)]
+    pub written_until: Option<DateTime<Utc>>,
+    /// From `shows` to `written_until`, in seconds: no more than that is missing. `None` where nothing proved when it
+    /// stopped.
     pub at_most_seconds: Option<f64>,
-    /// How many records are missing. `None` is unknown: nobody could compare yet.
+    /// How many records are missing. `None` is unknown: `basis` says why.
     pub records: Option<u64>,
     /// How many records are there with older values. `None` is unknown.
     pub changed: Option<u64>,
+    /// How the numbers are known, or why they are not.
+    #[serde(default)]
+    pub basis: String,
 }
 
 impl State {
@@ -98,18 +134,23 @@ impl State {
             // The last proof that another site stopped: until then somebody may have written there.
             let others = steps.iter().filter_map(|d| d.fence.as_ref()).filter(|p| p.site != r.site);
             let stopped = others.map(|p| p.at).max();
-            let span = stopped.map(|at| ((at - r.shows).num_milliseconds() as f64 / 1000.0).max(0.0));
-            let measured = self.measured.get(&r.component).copied();
-            let (records, changed) = match (r.is_final, measured) {
-                (true, _) => (Some(0), Some(0)),
-                (false, Some((records, changed))) => (Some(records), Some(changed)),
-                (false, None) => (None, None),
+            let (records, changed, mut basis) = match (r.is_final, self.measured.get(&r.component)) {
+                (true, _) => {
+                    (Some(0), Some(0), format!("backup {} was the last: nothing was written after it", r.backup))
+                }
+                (false, Some(m)) => {
+                    (Some(m.records), Some(m.changed), format!("counted on the old site by run {}", m.by))
+                }
+                (false, None) => (None, None, r.not_counted()),
             };
-            let at_most_seconds = if r.is_final { Some(0.0) } else { span };
-            (
-                r.component,
-                ComponentLoss { site: r.site, backup: r.backup, shows: r.shows, at_most_seconds, records, changed },
-            )
+            let written_until = if r.is_final { Some(r.shows) } else { stopped };
+            if written_until.is_none() {
+                basis.push_str("; nothing proved when the old site stopped writing, so the time span is unknown");
+            }
+            let span = |at: DateTime<Utc>| ((at - r.shows).num_milliseconds() as f64 / 1000.0).max(0.0);
+            let at_most_seconds = written_until.map(span);
+            let Restored { component, site, backup, shows, .. } = r;
+            (component, ComponentLoss { site, backup, shows, written_until, at_most_seconds, records, changed, basis })
         };
         restored.map(loss).collect()
     }
@@ -147,7 +188,8 @@ impl Engine {
     pub async fn measured(&self, run: &str, component: &str, records: u64, changed: u64, by: &str) -> Result<()> {
         let path = self.path(run);
         let (mut journal, entries) = Journal::open(&path)?;
-        if State::of(&entries)?.measured.get(component) == Some(&(records, changed)) {
+        let known = State::of(&entries)?.measured.get(component).map(|m| (m.records, m.changed));
+        if known == Some((records, changed)) {
             return Ok(());
         }
         let (component, by) = (component.to_owned(), by.to_owned());
@@ -160,7 +202,7 @@ impl Engine {
     }
 }
 
-/// What a run lost, in words; `None` when it restored no site.
+/// What a run lost, in words, with how or why not; `None` when it restored no site.
 #[must_use]
 pub fn loss_in_words(losses: &BTreeMap<String, ComponentLoss>) -> Option<String> {
     let one = |(component, loss): (&String, &ComponentLoss)| {
@@ -171,9 +213,10 @@ pub fn loss_in_words(losses: &BTreeMap<String, ComponentLoss>) -> Option<String>
         let records = match (loss.records, loss.changed) {
             (Some(records), Some(changed)) if changed > 0 => format!("{records} records and {changed} changes"),
             (Some(records), _) => format!("{records} records"),
-            (None, _) => "unknown until the old site can be compared".to_owned(),
+            (None, _) => "unknown".to_owned(),
         };
-        format!("{component}: {records} ({span})")
+        let basis = if loss.basis.is_empty() { String::new() } else { format!(", {}", loss.basis) };
+        format!("{component}: {records} ({span}{basis})")
     };
     (!losses.is_empty()).then(|| losses.iter().map(one).collect::<Vec<_>>().join("; "))
 }

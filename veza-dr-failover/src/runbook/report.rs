@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use veza_dr_core::Result;
 
-use super::{ComponentLoss, Ending, Mode, Rule, StepStatus, read_journal, state::State};
+use super::{ComponentLoss, Ending, Entry, Mode, Rule, StepStatus, read_journal, state::State};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -132,7 +132,15 @@ impl RunReport {
     /// # Errors
     /// `NotFound` without it; `Corrupt` when it is damaged.
     pub fn from_journal(path: &Path) -> Result<Self> {
-        Ok(Self::of(&State::of(&read_journal(path)?)?))
+        Self::of_entries(&read_journal(path)?)
+    }
+
+    /// How a run stands, by what its journal holds.
+    ///
+    /// # Errors
+    /// `NotFound` when that is nothing; `Corrupt` when it does not begin with the start of a run.
+    pub fn of_entries(entries: &[Entry]) -> Result<Self> {
+        Ok(Self::of(&State::of(entries)?))
     }
 
     pub(super) fn of(state: &State) -> Self {

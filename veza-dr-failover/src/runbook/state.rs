@@ -80,6 +80,16 @@ impl Default for StepState {
 /// Why a run rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pause {
+/// What was counted of a loss.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Measured {
+    pub(super) records: u64,
+    /// Records with older values.
+    pub(super) changed: u64,
+    /// The run that counted.
+    pub(super) by: String,
+}
+
     pub(super) why: String,
     pub(super) refused: Option<Rule>,
     pub(super) needs_human: bool,
@@ -102,8 +112,8 @@ pub(super) struct State {
     pub(super) approved: BTreeMap<String, ApprovalReport>,
     pub(super) attestations: Vec<Attestation>,
     pub(super) restore_at: Option<DateTime<Utc>>,
-    /// By component: records lost, records with older values.
-    pub(super) measured: BTreeMap<String, (u64, u64)>,
+    /// By component.
+    pub(super) measured: BTreeMap<String, Measured>,
     pub(super) overridden: BTreeMap<Rule, (String, String)>,
     pub(super) warnings: Vec<String>,
     pub(super) paused: Option<Pause>,
@@ -170,8 +180,9 @@ impl State {
             Record::Overridden { rule, who, why } => {
                 self.overridden.insert(*rule, (who.clone(), why.clone()));
             }
-            Record::LossMeasured { component, records, changed, .. } => {
-                self.measured.insert(component.clone(), (*records, *changed));
+            Record::LossMeasured { component, records, changed, by } => {
+                let measured = Measured { records: *records, changed: *changed, by: by.clone() };
+                self.measured.insert(component.clone(), measured);
             }
             Record::Warning { text } => self.warnings.push(text.clone()),
             Record::Paused { why, refused, needs_human, asked } => {
