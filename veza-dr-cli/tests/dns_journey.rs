@@ -118,8 +118,58 @@ sites:
     assert!(unsafe_run.all().contains("validated-before-dns"), "{}", unsafe_run.all());
     assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.10"]);
 
+    let plan = run(&place, &["--json", "failover", "plan", "--scenario", "names"]);
+    let sha = plan.json()["sha256"].as_str().unwrap().to_owned();
+    // Between the plan and the run somebody else leads the name to neither site: theirs is not written over.
+    server.upsert(&zone, API, "A", 1, &["192.0.2.99"]).await.unwrap();
+    proxy.copy().await.unwrap();
     let decided = ["--override", "validated-before-dns", "--reason", "seen by eye"];
-    let mut arguments = vec!["--json", "failover", "run", "--scenario", "names", "--yes"];
+    let mut arguments = vec!["--json", "failover", "run", "--scenario", "names", "--plan-sha", &sha];
+    arguments.extend(decided);
+    let foreign = run(&place, &arguments);
+    assert_eq!(foreign.exit, Exit::Unsafe, "{}", foreign.all());
+    let told = foreign.json();
+    assert_eq!((&told["refused"], &told["status"]), (&"known-names".into(), &"refused".into()), "{told}");
+    let why = told["why"].as_str().unwrap();
+    for word in [
+        "step lead",
+        API,
+        "192.0.2.99",
+        "primary (192.0.2.10)",
+        "standby (192.0.2.20)",
+        "dns show",
+        "--override known-names",
+    ] {
+        assert!(why.contains(word), "{word}: {why}");
+    }
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.99"], "nothing was changed");
+    let name = told["run"].as_str().unwrap().to_owned();
+    let still = run(&place, &["--json", "failover", "resume", &name]);
+    assert_eq!((still.exit, &still.json()["refused"]), (Exit::Unsafe, &"known-names".into()), "{}", still.all());
+    // The same by hand; a plan alone shows it.
+    let by_hand = ["--json", "dns", "switch", "--to", "standby", "--yes"];
+    let refused = run(&place, &by_hand);
+    assert_eq!(refused.exit, Exit::Conflict, "{}", refused.all());
+    let context = &refused.json()["error"]["context"];
+    assert!(context["record"].as_str().unwrap().contains(API), "{}", refused.all());
+    assert_eq!(context["expected"], "192.0.2.10 or 192.0.2.20");
+    assert!(context["there_now"].as_str().unwrap().contains("192.0.2.99"));
+    assert!(refused.json()["error"]["help"].as_str().unwrap().contains("--force"), "{}", refused.all());
+    assert_eq!(run(&place, &["dns", "switch", "--to", "standby", "--plan"]).exit, Exit::Ok);
+    // A person decides to write over it, in their name; taken back, theirs is there again.
+    let over = ["--json", "failover", "resume", &name, "--override", "known-names", "--reason", "a stray page"];
+    let over = run(&place, &over);
+    assert_eq!(over.exit, Exit::Ok, "{}", over.all());
+    assert_eq!(over.json()["overrides"][1]["rule"], "known-names", "{}", over.all());
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.20"]);
+    let back = run(&place, &["--json", "failover", "resume", &name, "--rollback", "--yes"]);
+    assert_eq!(back.exit, Exit::Ok, "{}", back.all());
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.99"], "{}", back.all());
+    let forced = run(&place, &["--json", "dns", "switch", "--to", "primary", "--yes", "--force"]);
+    assert_eq!(forced.exit, Exit::Ok, "{}", forced.all());
+    assert_eq!(knot.answers(API, "A").unwrap(), ["192.0.2.10"]);
+
+    let mut arguments = vec!["--json", "failover", "run", "--scenario", "names", "--plan-sha", &sha];
     arguments.extend(decided);
     let done = run(&place, &arguments);
     assert_eq!(done.exit, Exit::Ok, "{}", done.all());

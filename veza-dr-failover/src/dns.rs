@@ -29,7 +29,7 @@ pub use answers::{Agreement, ServerAnswer};
 pub use ask::{Answer, DnsServer, ask};
 pub use flag::{FLAG_TEXT, FlagPlace, FlagState, HealthFlag};
 pub use flag_switch::{FlagStep, FlagSwitch, ServedFlag};
-pub use plan::{SwitchPlan, SwitchedRecord};
+pub use plan::{ForeignRecord, SwitchPlan, SwitchedRecord};
 pub use record::{Goal, Side, SiteRecord, WeightedSets};
 pub use report::{RecordReport, SwitchReport};
 pub use revert::{Waited, has_lowered_ttls, overdue_switch};

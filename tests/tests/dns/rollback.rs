@@ -1,7 +1,7 @@
 //! The way back.
 
 use veza_dr_core::{Cx, ErrorKind};
-use veza_dr_failover::dns::SwitchPhase;
+use veza_dr_failover::dns::{NoJournal, SwitchPhase};
 
 use crate::world::{API, PRIMARY, STANDBY, TO_STANDBY, World, carry_out, listed};
 
@@ -13,9 +13,13 @@ async fn a_rollback_puts_back_exactly_what_was_there() {
     world.proxy.copy().await.unwrap();
     let before = world.held().await;
     let switch = world.switch().await;
-    carry_out(&switch, TO_STANDBY).await.unwrap();
-    assert_eq!(world.held().await, [listed(2, STANDBY)]);
+    // Somebody else set them: written over only when that is decided.
+    assert_eq!(carry_out(&switch, TO_STANDBY).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(world.held().await, before);
     let cx = Cx::background();
+    let plan = switch.plan(&cx, TO_STANDBY).await.unwrap().accepting_foreign();
+    switch.apply(&cx, &plan, &NoJournal, None).await.unwrap();
+    assert_eq!(world.held().await, [listed(2, STANDBY)]);
     let report = switch.rollback(&cx, false).await.unwrap();
     report.ensure_everywhere().unwrap();
     assert_eq!(world.held().await, before);

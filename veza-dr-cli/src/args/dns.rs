@@ -51,6 +51,9 @@ pub(crate) struct DnsSwitch {
     /// Stay, and take the switch back after this time unless `veza-dr dns confirm` is run: 10m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) confirm_within: Option<Duration>,
+    /// Even over a record that leads to neither site, as somebody else set it
+    #[arg(long, requires = "to", conflicts_with = "by")]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }

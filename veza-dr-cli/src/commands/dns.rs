@@ -136,6 +136,12 @@ async fn change(session: &Session, switch: &Switch, args: &DnsSwitch) -> Result<
         return Ok(Exit::Ok);
     }
     out.show(|paint| dns_plan_text(&plan, paint));
+    let plan = if args.force { plan.accepting_foreign() } else { plan };
+    plan.ensure_known().map_err(|e| {
+        let help = e.help().unwrap_or_default().to_owned();
+        e.with_help(format!("{help}; or write over it: the same command with --force"))
+    })?;
+    let document = || json!({ "plan": plan, "sha": plan.sha(), "changes": !plan.is_empty() });
     if !plan.is_empty()
         && let Go::No(e) = session.consent(&args.consent, "Go ahead?").await?
     {

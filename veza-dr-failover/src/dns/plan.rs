@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use veza_dr_core::{ChangeSet, RecordKey, RecordSet};
+use veza_dr_core::{ChangeSet, Error, ErrorKind, RecordKey, RecordSet, Result};
 
 use super::Goal;
 
@@ -30,6 +30,22 @@ impl SwitchedRecord {
     }
 }
 
+/// A record that leads to neither site: somebody else set it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ForeignRecord {
+    /// What the operator calls it.
+    pub label: String,
+    /// Which one.
+    pub key: RecordKey,
+    /// The values of the primary.
+    pub primary: Vec<String>,
+    /// The values of the standby.
+    pub standby: Vec<String>,
+    /// What is there, in words.
+    pub there_now: String,
+}
+
 /// Whether two record sets, or their absence, are the same but for the order of values.
 pub(super) fn same(one: Option<&RecordSet>, two: Option<&RecordSet>) -> bool {
     one.map(RecordSet::sorted) == two.map(RecordSet::sorted)
@@ -48,12 +64,55 @@ pub struct SwitchPlan {
     pub digest: String,
     /// What the operator should know before agreeing.
     pub warnings: Vec<String>,
+    /// Records that lead to neither site: the plan is refused until somebody decides to write over them.
+    #[serde(default)]
+    pub foreign: Vec<ForeignRecord>,
 }
 
 impl SwitchPlan {
     pub(super) fn new(goal: Goal, records: Vec<SwitchedRecord>, warnings: Vec<String>) -> Self {
         let digest = digest(records.iter().map(|r| (&r.key, r.before.as_ref())));
-        Self { goal, records, digest, warnings }
+        Self { goal, records, digest, warnings, foreign: Vec::new() }
+    }
+
+    pub(super) fn with_foreign(mut self, foreign: Vec<ForeignRecord>) -> Self {
+        self.foreign = foreign;
+        self
+    }
+
+    /// Decides to write over what somebody else set; the records are still switched against exactly that.
+    #[must_use]
+    pub fn accepting_foreign(mut self) -> Self {
+        self.foreign.clear();
+        self
+    }
+
+    /// Fails where a record leads to neither site.
+    ///
+    /// # Errors
+    /// `Conflict`, which names each record, where it leads, and where it may.
+    pub fn ensure_known(&self) -> Result<()> {
+        let told = |f: &ForeignRecord| {
+            format!(
+                "record {} is {}, which is neither the primary ({}) nor the standby ({})",
+                f.key,
+                f.there_now,
+                f.primary.join(", "),
+                f.standby.join(", ")
+            )
+        };
+        let Some(first) = self.foreign.first() else { return Ok(()) };
+        let all: Vec<String> = self.foreign.iter().map(told).collect();
+        let text = format!("{}: somebody else changed it, and nothing was changed", all.join("; "));
+        let expected = format!("{} or {}", first.primary.join(", "), first.standby.join(", "));
+        Err(Error::new(ErrorKind::Conflict, text)
+            .with_context("record", first.key.to_string())
+            .with_context("expected", expected)
+            .with_context("there_now", first.there_now.clone())
+            .with_help(format!(
+                "look (veza-dr dns show) and ask who changed it; put it back, or correct dns.records.{}",
+                first.label
+            )))
     }
 
     /// Whether nothing needs to be changed.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use veza_dr_core::{Cx, Effect, Error, ErrorKind, Result};
 
 use super::{Goal, NoJournal, SavedSwitch, Switch, SwitchPhase, SwitchPlan, SwitchReport, SwitchedRecord, Waited};
-use crate::runbook::{Applied, Done, Effects, Safety, StepAction, StepContext};
+use crate::runbook::{Applied, Done, Effects, Rule, Safety, StepAction, StepContext};
 
 /// Leads users to a side: what was there is given to the engine before the change, an outcome that was lost is read from
 /// the records, and it can be taken back.
@@ -132,11 +132,22 @@ impl StepAction for SwitchStep {
         self.confirm_within.map_or(Duration::ZERO, |within| within + BESIDE)
     }
 
-    async fn prepare(&self, cx: &Cx, _: &StepContext) -> Result<Value> {
+    async fn prepare(&self, cx: &Cx, step: &StepContext) -> Result<Value> {
         if self.goal == Goal::RestoreTtl && !self.switch.has_lowered_ttls()? {
             return Ok(Value::Null);
         }
-        let plan = self.switch.plan(cx, self.goal).await?;
+        let mut plan = self.switch.plan(cx, self.goal).await?;
+        if step.overridden.contains(&Rule::KnownNames) {
+            plan = plan.accepting_foreign();
+        }
+        plan.ensure_known().map_err(|e| {
+            let help = e.help().unwrap_or_default().to_owned();
+            let (run, rule) = (&step.run, Rule::KnownNames);
+            e.with_context("rule", rule.name()).with_help(format!(
+                "{help}, then: veza-dr failover resume {run}; or, to write over it in your name: veza-dr failover resume \
+                 {run} --override {rule} --reason TEXT"
+            ))
+        })?;
         serde_json::to_value(plan)
             .map_err(|e| Error::new(ErrorKind::Unexpected, "the plan of the DNS switch cannot be kept").with_source(e))
     }

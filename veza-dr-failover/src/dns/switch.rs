@@ -13,7 +13,7 @@ use super::{
     SwitchedRecord,
     answers::Expected,
     in_sync::in_sync,
-    plan::{digest, same},
+    plan::{ForeignRecord, digest, same},
     saved::{Folder, Lock},
     ttl::Remembered,
     verify::{asked, verified},
@@ -129,7 +129,7 @@ impl Switch {
         if goal == Goal::RestoreTtl && remembered.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, "no TTL was lowered by this host: there is none to put back"));
         }
-        let (mut records, mut warnings) = (Vec::new(), Vec::new());
+        let (mut records, mut warnings, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
         for record in &self.settings.records {
             for (key, side) in record.keys() {
                 let current = self.provider.read(cx, &key).await?;
@@ -143,6 +143,13 @@ impl Switch {
                         if let Some(strange) = current.as_ref().filter(unknown) {
                             let shown = shown(Some(strange));
                             warnings.push(format!("{key} leads to neither site now: {shown}"));
+                            foreign.push(ForeignRecord {
+                                label: record.label.clone(),
+                                key: key.clone(),
+                                primary: record.primary.clone(),
+                                standby: record.standby.clone(),
+                                there_now: shown,
+                            });
                         }
                         record.wanted((&key, side), current.as_ref(), (to, 100), kept.is_some())?
                     }
@@ -154,7 +161,7 @@ impl Switch {
                 records.push(SwitchedRecord::new(&record.label, key, current, Some(after)));
             }
         }
-        Ok(SwitchPlan::new(goal, records, warnings))
+        Ok(SwitchPlan::new(goal, records, warnings).with_foreign(foreign))
     }
 
     /// Carries a plan out and proves it: what was there is saved, the change is made against exactly that, the provider's
@@ -164,8 +171,8 @@ impl Switch {
     /// [`ensure_everywhere`](SwitchReport::ensure_everywhere).
     ///
     /// # Errors
-    /// `Conflict` when the records are not as the plan found them, or another switch is under way: nothing is changed
-    /// then. `Unverified` with [`Effect::Applied`] when the provider does not bring the change to its servers in time.
+    /// `Conflict` when the records are not as the plan found them, one of them leads to neither site
+    /// ([`SwitchPlan::accepting_foreign`]), or another switch is under way: nothing is changed then. `Unverified` with [`Effect::Applied`] when the provider does not bring the change to its servers in time.
     pub async fn apply(
         &self,
         cx: &Cx,
@@ -173,6 +180,7 @@ impl Switch {
         journal: &dyn SwitchJournal,
         confirm_within: Option<Duration>,
     ) -> Result<SwitchReport> {
+        plan.ensure_known()?;
         let lock = self.folder.lock()?;
         let previous = self.folder.load()?;
         if let Some(late) = previous.as_ref().filter(|s| s.is_overdue(Utc::now())) {

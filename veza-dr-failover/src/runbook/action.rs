@@ -1,6 +1,10 @@
 //! What a step of a runbook does, and what the engine must know of it to run it safely.
 
-use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -8,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use veza_dr_core::{Cx, Result};
 
-use super::{Attestation, FenceProof};
+use super::{Attestation, FenceProof, Rule};
 
 /// What repeating an action does: it decides what follows when a run was killed in the middle of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -139,6 +143,8 @@ pub struct StepContext {
     pub at: Option<DateTime<Utc>>,
     /// What earlier steps found, by step.
     pub evidence: BTreeMap<String, Value>,
+    /// The rules that a person goes on without in this run.
+    pub overridden: BTreeSet<Rule>,
 }
 
 impl StepContext {
@@ -156,6 +162,7 @@ impl StepContext {
             attestations: Vec::new(),
             at: None,
             evidence: BTreeMap::new(),
+            overridden: BTreeSet::new(),
         }
     }
 }

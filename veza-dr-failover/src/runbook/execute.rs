@@ -32,6 +32,7 @@ impl Live<'_> {
             state.attestations.iter().filter(|a| a.at <= now && now - a.at < ATTESTED).cloned().collect();
         context.at = state.restore_at;
         context.evidence = state.evidence();
+        context.overridden = state.overridden.keys().copied().collect();
         context
     }
 
@@ -92,7 +93,10 @@ impl Live<'_> {
         let earlier = self.state().steps.get(&step.id).filter(|s| s.touched).map(|s| s.before.clone());
         let before = match timeout(limit, action.prepare(&scoped, &context)).await {
             Ok(Ok(found)) => earlier.unwrap_or(found),
-            Ok(Err(e)) => return Ok(not_done(&e)),
+            Ok(Err(e)) => {
+                self.state().steps.entry(step.id.clone()).or_default().refused = rule_of(&e);
+                return Ok(not_done(&e));
+            }
             Err(_) => return Ok(StepOutcome::TimedOut),
         };
         lease.map_or(Ok(()), LeaseGuard::check)?;
@@ -304,6 +308,11 @@ async fn look_up(action: &dyn StepAction, context: &StepContext, before: &serde_
         Ok(found) => found,
         Err(e) => Applied::Unclear(format!("it could not be found out: {}", e.chain())),
     }
+}
+
+/// The rule by which an action refuses.
+fn rule_of(e: &Error) -> Option<Rule> {
+    e.context().find(|(key, _)| *key == "rule").and_then(|(_, name)| name.parse().ok())
 }
 
 /// An action that says of itself that it changed nothing.

@@ -228,6 +228,7 @@ impl Live<'_> {
             self.undo_after_failure(cx, lease).await?;
         }
         let refused = held.iter().find_map(|(_, (why, rule))| Some((why.clone(), (*rule)?)));
+        let refused = refused.or_else(|| self.refused_step());
         let (why, refused) = match (refused, held.into_iter().next()) {
             (Some((why, rule)), _) => (why, Some(rule)),
             (None, Some((_, (why, _)))) => (why, None),
@@ -237,6 +238,13 @@ impl Live<'_> {
         let waits = statuses.iter().any(|s| matches!(s, StepStatus::Waits | StepStatus::Unknown));
         let needs_human = !failed && (waits || why.starts_with("step "));
         self.record(Record::Paused { why, refused, needs_human, asked: false })
+    }
+
+    /// A step whose action refused by a rule, and why.
+    fn refused_step(&self) -> Option<(String, Rule)> {
+        let state = self.state();
+        let mut refused = state.steps.iter().filter(|(_, s)| s.status == StepStatus::Failed);
+        refused.find_map(|(id, s)| Some((format!("step {id}: {}", s.text), s.refused?)))
     }
 
     /// Steps that are not done although all their needs are, in the plan's order.

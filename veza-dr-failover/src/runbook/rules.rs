@@ -32,13 +32,15 @@ pub enum Rule {
     ValidatedBeforeDns,
     /// Data is replaced or deleted only while a verified copy of it exists.
     VerifiedCopy,
+    /// Names are led elsewhere only while they lead to one of the two sites: what somebody else set is not written over.
+    KnownNames,
     /// Only one run at a time, by a lease in the store.
     OneRun,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoCycle,
         Self::KnownSteps,
         Self::UniqueIds,
@@ -47,6 +49,7 @@ impl Rule {
         Self::OneWritableSite,
         Self::ValidatedBeforeDns,
         Self::VerifiedCopy,
+        Self::KnownNames,
         Self::OneRun,
     ];
 
@@ -62,6 +65,7 @@ impl Rule {
             Self::OneWritableSite => "one-writable-site",
             Self::ValidatedBeforeDns => "validated-before-dns",
             Self::VerifiedCopy => "verified-copy",
+            Self::KnownNames => "known-names",
             Self::OneRun => "one-run",
         }
     }
@@ -69,7 +73,10 @@ impl Rule {
     /// Whether a person may decide to go on without it.
     #[must_use]
     pub fn can_be_overridden(self) -> bool {
-        matches!(self, Self::OneWritableSite | Self::ValidatedBeforeDns | Self::VerifiedCopy | Self::OneRun)
+        matches!(
+            self,
+            Self::OneWritableSite | Self::ValidatedBeforeDns | Self::VerifiedCopy | Self::KnownNames | Self::OneRun
+        )
     }
 }
 

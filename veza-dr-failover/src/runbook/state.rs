@@ -55,6 +55,8 @@ pub(super) struct StepState {
     pub(super) touched: bool,
     /// It will not be tried again in this process; not of the journal.
     pub(super) given_up: bool,
+    /// The rule by which its last try was refused in this process; not of the journal.
+    pub(super) refused: Option<Rule>,
 }
 
 impl Default for StepState {
@@ -73,13 +75,11 @@ impl Default for StepState {
             recovered: false,
             touched: false,
             given_up: false,
+            refused: None,
         }
     }
 }
 
-/// Why a run rests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pause {
 /// What was counted of a loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Measured {
@@ -90,6 +90,9 @@ pub(super) struct Measured {
     pub(super) by: String,
 }
 
+/// Why a run rests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pause {
     pub(super) why: String,
     pub(super) refused: Option<Rule>,
     pub(super) needs_human: bool,
@@ -201,7 +204,7 @@ impl State {
                 (s.status, s.attempts, s.mode) = (StepStatus::Started, *attempt, *mode);
                 s.before = before.clone();
                 s.began = Some(entry.at);
-                (s.ended, s.settled, s.given_up) = (None, None, false);
+                (s.ended, s.settled, s.given_up, s.refused) = (None, None, false, None);
             }),
             Record::Outcome { step, outcome, attempt } => {
                 if let StepOutcome::Ok { done, .. } = outcome {
