@@ -34,12 +34,7 @@ steps:
 ";
 
 const DNS: &str = "dns:
-  route53: { zone: ZDENIED, endpoint: 'ROUTE53', access_key_id: key, secret_access_key: canary-secret }
-  records: { api: { name: api.example.test, type: A, primary: [192.0.2.10], standby: [192.0.2.20], ttl: 5 } }
-";
-
-const NO_ZONE: &str = "dns:
-  route53: { zone: ZNONE, endpoint: 'ROUTE53', access_key_id: key, secret_access_key: canary-secret }
+  route53: { zone: ZONE, endpoint: 'ROUTE53', access_key_id: key, secret_access_key: canary-secret }
   records: { api: { name: api.example.test, type: A, primary: [192.0.2.10], standby: [192.0.2.20], ttl: 5 } }
 ";
 
@@ -51,16 +46,35 @@ struct Case {
     plan: &'static str,
     /// The Compose file of both sites.
     compose: &'static str,
+    /// The zone that the configuration names.
+    zone: &'static str,
     arguments: &'static [&'static str],
     exit: Exit,
     words: &'static [&'static str],
 }
 
-const NONE: Case = Case { what: "", config: "", plan: "", compose: "", arguments: &[], exit: Exit::Ok, words: &[] };
+const NONE: Case =
+    Case { what: "", config: "", plan: "", compose: "", zone: "", arguments: &[], exit: Exit::Ok, words: &[] };
+
+const RUN: &[&str] =
+    &["failover", "run", "--scenario", "night", "--yes", "--override", "one-writable-site", "--reason", "test"];
+
+/// A plan with something wrong in it.
+fn wrong_plan(what: &'static str, plan: &'static str, words: &'static [&'static str]) -> Case {
+    Case { what, plan, config: SITES, arguments: RUN, exit: Exit::Usage, words, ..NONE }
+}
+
+/// A Compose file with something wrong in it, which is found when the site is to come up.
+fn wrong_compose(what: &'static str, compose: &'static str, words: &'static [&'static str]) -> Case {
+    Case { what, plan: UP, config: SITES, compose, arguments: RUN, exit: Exit::Partial, words, ..NONE }
+}
+
+/// A zone whose names cannot be led over.
+fn wrong_zone(what: &'static str, zone: &'static str, exit: Exit, words: &'static [&'static str]) -> Case {
+    Case { what, config: DNS, zone, arguments: &["dns", "switch", "--to", "standby", "--yes"], exit, words, ..NONE }
+}
 
 fn cases() -> Vec<Case> {
-    let run =
-        &["failover", "run", "--scenario", "night", "--yes", "--override", "one-writable-site", "--reason", "test"];
     vec![
         Case {
             what: "a hash that is not the plan's",
@@ -78,32 +92,21 @@ fn cases() -> Vec<Case> {
             words: &["nihgt", "there are database", "books has night"],
             ..NONE
         },
-        Case {
-            what: "a step that does something unheard of",
-            plan: "name: night\nsteps:\n  - { id: up, do: reboot, with: { site: standby } }\n",
-            config: SITES,
-            arguments: run,
-            exit: Exit::Usage,
-            words: &["night.yml:3", "reboot"],
-            ..NONE
-        },
-        Case {
-            what: "a step that waits for one that is not there",
-            plan: "name: night\nsteps:\n  - { id: a, do: note, with: { text: x }, needs: [nowhere] }\n",
-            arguments: run,
-            exit: Exit::Usage,
-            words: &["known-steps", "step a", "`nowhere`"],
-            ..NONE
-        },
-        Case {
-            what: "a site that is not there",
-            plan: "name: night\nsteps:\n  - { id: up, do: up, with: { site: stanby } }\n",
-            config: SITES,
-            arguments: run,
-            exit: Exit::Usage,
-            words: &["night.yml:3", "stanby"],
-            ..NONE
-        },
+        wrong_plan(
+            "a step that does something unheard of",
+            "name: night\nsteps:\n  - { id: up, do: reboot, with: { site: standby } }\n",
+            &["night.yml:3", "reboot"],
+        ),
+        wrong_plan(
+            "a step that waits for one that is not there",
+            "name: night\nsteps:\n  - { id: a, do: note, with: { text: x }, needs: [nowhere] }\n",
+            &["known-steps", "step a", "`nowhere`"],
+        ),
+        wrong_plan(
+            "a site that is not there",
+            "name: night\nsteps:\n  - { id: up, do: up, with: { site: stanby } }\n",
+            &["night.yml:3", "stanby"],
+        ),
         Case {
             what: "a restore into a site that is not there",
             config: SITES,
@@ -119,33 +122,21 @@ fn cases() -> Vec<Case> {
             words: &["database", "local"],
             ..NONE
         },
-        Case {
-            what: "a Compose file that is not YAML",
-            plan: UP,
-            config: SITES,
-            compose: "services:\n  api: { image: none\n  chat: [\n",
-            arguments: run,
-            exit: Exit::Partial,
-            words: &["step up", "site.yml:"],
-        },
-        Case {
-            what: "a Compose file without services",
-            plan: UP,
-            config: SITES,
-            compose: "servces:\n  api: { image: none }\n",
-            arguments: run,
-            exit: Exit::Partial,
-            words: &["step up", "site.yml", "services"],
-        },
-        Case {
-            what: "a Compose file with a service that needs another that is not there",
-            plan: UP,
-            config: SITES,
-            compose: "services:\n  api: { image: none, depends_on: [database] }\n",
-            arguments: run,
-            exit: Exit::Partial,
-            words: &["step up", "site.yml", "database"],
-        },
+        wrong_compose(
+            "a Compose file that is not YAML",
+            "services:\n  api: { image: none\n  chat: [\n",
+            &["step up", "site.yml:"],
+        ),
+        wrong_compose(
+            "a Compose file without services",
+            "servces:\n  api: { image: none }\n",
+            &["step up", "site.yml", "services"],
+        ),
+        wrong_compose(
+            "a Compose file with a service that needs another that is not there",
+            "services:\n  api: { image: none, depends_on: [database] }\n",
+            &["step up", "site.yml", "database"],
+        ),
         Case {
             what: "a service that the site does not have",
             config: SITES,
@@ -155,25 +146,12 @@ fn cases() -> Vec<Case> {
             words: &["apy", "api"],
             ..NONE
         },
-        Case {
-            what: "a zone that may not be read",
-            config: DNS,
-            arguments: &["dns", "switch", "--to", "standby", "--yes"],
-            exit: Exit::Denied,
-            words: &["ZDENIED", "not authorized"],
-            ..NONE
-        },
-        Case {
-            what: "a zone that is not there",
-            config: NO_ZONE,
-            arguments: &["dns", "switch", "--to", "standby", "--yes"],
-            exit: Exit::NotFound,
-            words: &["ZNONE"],
-            ..NONE
-        },
+        wrong_zone("a zone that may not be read", "ZDENIED", Exit::Denied, &["ZDENIED", "not authorized"]),
+        wrong_zone("a zone that is not there", "ZNONE", Exit::NotFound, &["ZNONE"]),
         Case {
             what: "a site of records that has no such side",
             config: DNS,
+            zone: "ZNONE",
             arguments: &["dns", "switch", "--to", "nowhere", "--yes"],
             exit: Exit::Usage,
             words: &["nowhere"],
@@ -196,7 +174,10 @@ fn bad_input_is_told_with_what_to_do_and_changes_nothing() {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(
                 file,
-                text.replace("DIR", &dir).replace("ENGINE", &docker.host()).replace("ROUTE53", &route53),
+                text.replace("DIR", &dir)
+                    .replace("ENGINE", &docker.host())
+                    .replace("ROUTE53", &route53)
+                    .replace("ZONE", case.zone),
             )
             .unwrap();
         };
