@@ -14,6 +14,8 @@ const MARK: &str = "veza-dr ";
 const KEPT: &str = "__vdr_old_";
 const STAGING: &str = "__vdr_new_";
 const SCRATCH: &str = "__vdr_scratch_";
+#[cfg(feature = "testing")]
+const TEST: &str = "__vdr_test_";
 const STAMP: &str = "%y%m%d%H%M%S%3f";
 
 /// What a database of ours is for.
@@ -87,6 +89,12 @@ pub(crate) fn is_staging_name(live: &str, name: &str) -> bool {
 /// A fresh name for a proof.
 pub(crate) fn scratch_name(live: &str) -> String {
     fit(live, &format!("{SCRATCH}{:08x}", rand::random::<u32>()))
+}
+
+/// A fresh name for the restore of a test.
+#[cfg(feature = "testing")]
+pub(crate) fn test_name(live: &str) -> String {
+    fit(live, &format!("{TEST}{:08x}", rand::random::<u32>()))
 }
 
 /// Where the live database goes when it is replaced at `now`.

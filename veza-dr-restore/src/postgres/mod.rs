@@ -20,6 +20,8 @@ mod structure;
 mod swap;
 mod tables;
 mod target;
+#[cfg(feature = "testing")]
+pub(crate) mod test_scratch;
 
 pub use rows::{FoundRows, OnConflict, RowsDone, RowsPlan, RowsReport, RowsRequest};
 pub use structure::verify_structure;

@@ -3,14 +3,32 @@
 use std::time::Instant;
 
 use veza_dr_backup::postgres::{
-    Connection, PostgresDetail, RowDigest, TableRecord, algorithm, copy_sql, digest_rows, extensions, large_objects,
-    matviews, object_counts,
+    Connection, Endpoint, PostgresDetail, RowDigest, TableRecord, algorithm, copy_sql, digest_rows, extensions,
+    large_objects, matviews, object_counts,
 };
-use veza_dr_core::{Cx, Result, Verification};
+use veza_dr_core::{Cx, ErrorKind, Manifest, Result, Verification};
 
 /// Ranges of about this many bytes are read back at a time.
 const RANGE: u64 = 64 << 20;
 const BLOCK: u64 = 8192;
+
+/// Compares all of a database with a manifest.
+pub(crate) async fn whole(cx: &Cx, database: &Endpoint, against: &Manifest) -> Result<Verification> {
+    let detail = PostgresDetail::of(against)?;
+    let on = database.connect(cx, "verify").await?;
+    let started = Instant::now();
+    let mut verification = Verification::default();
+    for table in &detail.tables {
+        match digest(cx, &on, table, "", &detail.encoding).await {
+            Ok(found) => judge(table, found, &mut verification),
+            Err(e) if e.kind() == ErrorKind::Cancelled || e.kind() == ErrorKind::Unavailable => return Err(e),
+            Err(e) => verification.differs(&table.qualified, e.chain()),
+        }
+    }
+    surroundings(cx, &on, &detail, &mut verification).await?;
+    verification.took = started.elapsed();
+    Ok(verification)
+}
 
 /// The conditions that together read a restored table back once.
 pub(crate) async fn ranges(cx: &Cx, on: &Connection, table: &TableRecord) -> Result<Vec<String>> {

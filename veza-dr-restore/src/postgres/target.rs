@@ -251,21 +251,8 @@ impl RestoreTarget for PostgresRestore {
     }
 
     async fn verify(&self, cx: &Cx, against: &Manifest) -> Result<Verification> {
-        let detail = PostgresDetail::of(against)?;
         let aim = self.aim(cx, &RestoreRequest::in_place()).await?;
-        let on = aim.live.connect(cx, "verify").await?;
-        let started = Instant::now();
-        let mut verification = Verification::default();
-        for table in &detail.tables {
-            match proof::digest(cx, &on, table, "", &detail.encoding).await {
-                Ok(found) => proof::judge(table, found, &mut verification),
-                Err(e) if e.kind() == ErrorKind::Cancelled || e.kind() == ErrorKind::Unavailable => return Err(e),
-                Err(e) => verification.differs(&table.qualified, e.chain()),
-            }
-        }
-        proof::surroundings(cx, &on, &detail, &mut verification).await?;
-        verification.took = started.elapsed();
-        Ok(verification)
+        proof::whole(cx, &aim.live, against).await
     }
 
     async fn rollback(&self, cx: &Cx) -> Result<Report> {
