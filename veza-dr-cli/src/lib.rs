@@ -27,6 +27,8 @@ mod wiring_approval;
 mod wiring_assess;
 mod wiring_dns;
 mod wiring_drill;
+#[cfg(feature = "docker")]
+mod wiring_drill_compose;
 mod wiring_drill_places;
 mod wiring_drill_witnesses;
 mod wiring_failover;

@@ -29,6 +29,8 @@ pub(crate) struct DrillAsk {
     pub(crate) at: Option<DateTime<Utc>>,
     pub(crate) control: bool,
     pub(crate) cold: bool,
+    /// The site whose project is copied.
+    pub(crate) compose: Option<String>,
     pub(crate) by: String,
     pub(crate) store: Option<String>,
 }
@@ -146,6 +148,18 @@ impl Wiring {
         if ask.cold {
             ready.kind = DrillKind::ColdStart;
         }
+        #[cfg(not(feature = "docker"))]
+        if ask.compose.is_some() {
+            let text = "this build has no container engine: it cannot make a copy of a Compose project";
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        #[cfg(feature = "docker")]
+        if let Some(site) = &ask.compose {
+            let platform = self.drill_platform(cx, &ready.id, site, &needs).await?;
+            ready.exclusions.extend(platform.left_out().iter().cloned());
+            ready.kind = DrillKind::Compose;
+            ready.platform = Some(Arc::new(platform));
+        }
         let (mut holds, mut backups) = (Vec::new(), Vec::new());
         for (n, component) in needs.iter().enumerate() {
             let wanted = ask.at.map_or(Wanted::Backup(Selector::Latest), Wanted::At);
@@ -161,13 +175,19 @@ impl Wiring {
             if ask.cold {
                 part = part.with_cold(self.cold_source(&chosen)?);
             }
+            if let Some(site) = ask.compose.as_ref().filter(|s| self.keeps(s, component)) {
+                part = part.with_service(self.into_service(&chosen.manifest, site));
+            }
             ready.parts.push(part);
             backups.push((chosen.repository, chosen.manifest));
         }
         for component in self.components().iter().filter(|c| !needs.contains(c)) {
             ready.exclusions.push(format!("component {component}: the scenario does not need it"));
         }
-        ready.exclusions.push("services and DNS: private servers only".to_owned());
+        ready.exclusions.push(match &ask.compose {
+            None => "services and DNS: private servers only".to_owned(),
+            Some(_) => "DNS, fencing and the steps of runbooks: nothing of production may be led elsewhere".to_owned(),
+        });
         ready.witnesses = self.witnesses(cx, &mut remarks).await?;
         Ok(ReadyDrill { drill: ready, holds, backups, remarks })
     }
@@ -187,6 +207,11 @@ impl Wiring {
         };
         let damaged = Repository::new(Arc::new(store), keys).open(manifest);
         Ok(part.with_damaged(damage, Arc::new(damaged)))
+    }
+
+    /// Whether a service of this site keeps the component.
+    fn keeps(&self, site: &str, component: &veza_dr_core::ComponentName) -> bool {
+        self.loaded.config.sites.get(site).is_some_and(|s| s.data.contains_key(component.as_str()))
     }
 
     /// The store as it is, and the file with its key.

@@ -17,7 +17,7 @@ impl Wiring {
     pub(crate) fn private_place(self: &Arc<Self>, manifest: &Manifest) -> Result<(PlaceSpec, Arc<dyn RestoreInto>)> {
         let component = &manifest.component;
         let database = manifest.source.database.clone().unwrap_or_else(|| component.to_string());
-        let restore = Arc::new(IntoPlace { wiring: self.clone(), component: component.clone(), database });
+        let restore = Arc::new(IntoPlace { wiring: self.clone(), component: component.clone(), database, site: None });
         let spec = match self.source(component)? {
             Source::Postgres(source) => {
                 let at = format!("sources.{component}.postgres.bin_dir");
@@ -33,6 +33,13 @@ impl Wiring {
         };
         Ok((spec, restore))
     }
+
+    /// What restores a component into the copy of the service that keeps it at a site.
+    pub(crate) fn into_service(self: &Arc<Self>, manifest: &Manifest, site: &str) -> Arc<dyn RestoreInto> {
+        let component = manifest.component.clone();
+        let database = manifest.source.database.clone().unwrap_or_else(|| component.to_string());
+        Arc::new(IntoPlace { wiring: self.clone(), component, database, site: Some(site.to_owned()) })
+    }
 }
 
 #[derive(Debug)]
@@ -46,6 +53,9 @@ struct IntoPlace {
     /// What a database is called in its backup.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only a database has a name"))]
     database: String,
+    /// The site whose settings say who may log in, for a copy of its services.
+    #[cfg_attr(not(feature = "docker"), allow(dead_code, reason = "only a container engine copies services"))]
+    site: Option<String>,
 }
 
 impl IntoPlace {
@@ -87,6 +97,33 @@ impl IntoPlace {
         RedisRestore::new(self.component.clone(), config, options)
     }
 
+    /// What restores into a service, with the name and password that its site's settings have.
+    #[cfg(feature = "docker")]
+    async fn service(&self, cx: &Cx, place: &Place) -> Result<Box<dyn RestoreTarget>> {
+        use crate::wiring_drill_compose::moved;
+        let (Place::Service { address, state, .. }, Some(site)) = (place, self.site.as_deref()) else {
+            return Err(self.misfit(place));
+        };
+        let _ = (cx, state, site, address, moved);
+        match self.wiring.source(&self.component)? {
+            #[cfg(feature = "postgres")]
+            Source::Postgres(_) => {
+                let at = |url: &str| moved(url, *address);
+                let config = self.wiring.postgres_of_moved(cx, &self.component, Some(site), at).await?;
+                Ok(Box::new(veza_dr_restore::postgres::PostgresRestore::new(self.component.clone(), config)?))
+            }
+            #[cfg(feature = "redis")]
+            Source::Redis(source) => {
+                use veza_dr_restore::redis::{RedisRestore, RedisRestoreOptions};
+                let at = |url: &str| moved(url, *address);
+                let config = self.wiring.redis_moved(cx, &self.component, Some(site), at).await?;
+                let options = RedisRestoreOptions::new(state).allowing_downgrade(source.restore.allow_downgrade);
+                Ok(Box::new(RedisRestore::new(self.component.clone(), config, options)?))
+            }
+            _ => Err(self.misfit(place)),
+        }
+    }
+
     fn misfit(&self, place: &Place) -> Error {
         let text = format!("{} cannot be restored into {}", self.component, place.location());
         Error::new(ErrorKind::Unsupported, text)
@@ -107,6 +144,8 @@ impl RestoreInto for IntoPlace {
                 let request = RestoreRequest::in_place().to(path.display().to_string());
                 Ok((self.wiring.files_restore(&self.component)?, request))
             }
+            #[cfg(feature = "docker")]
+            Place::Service { .. } => Ok((self.service(cx, place).await?, RestoreRequest::in_place())),
             place => Err(self.misfit(place)),
         }
     }
@@ -125,6 +164,8 @@ impl RestoreInto for IntoPlace {
                 let target = veza_dr_restore::files::FilesRestore::new(self.component.clone(), config)?;
                 target.verify_below(cx, path, manifest).await
             }
+            #[cfg(feature = "docker")]
+            Place::Service { .. } => self.service(cx, place).await?.verify(cx, manifest).await,
             place => Err(self.misfit(place)),
         }
     }

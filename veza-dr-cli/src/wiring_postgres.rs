@@ -15,7 +15,11 @@ use crate::{
 
 impl Wiring {
     /// A component's database, or the one that a site keeps it in; and where the file says so.
-    fn postgres_place(&self, component: &ComponentName, site: Option<&str>) -> Result<(&PostgresSource, String)> {
+    pub(crate) fn postgres_place(
+        &self,
+        component: &ComponentName,
+        site: Option<&str>,
+    ) -> Result<(&PostgresSource, String)> {
         if let Some(site) = site
             && let Some(own) = self.site_data(site, component)?.postgres.as_deref()
         {
@@ -37,10 +41,21 @@ impl Wiring {
         component: &ComponentName,
         site: Option<&str>,
     ) -> Result<PostgresConfig> {
+        self.postgres_of_moved(cx, component, site, |url| Ok(url.to_owned())).await
+    }
+
+    /// The same, at an address made of its own.
+    pub(crate) async fn postgres_of_moved(
+        &self,
+        cx: &Cx,
+        component: &ComponentName,
+        site: Option<&str>,
+        moved: impl FnOnce(&str) -> Result<String> + Send,
+    ) -> Result<PostgresConfig> {
         let (source, place) = self.postgres_place(component, site)?;
         let at = |key: &str| format!("{place}.{key}");
         let url = source.url.expand(&self.env).map_err(|e| self.at(&at("url"), e))?;
-        let mut config = PostgresConfig::new(url.expose_secret()).allowing_unreadable(source.allow_unreadable);
+        let mut config = PostgresConfig::new(moved(url.expose_secret())?).allowing_unreadable(source.allow_unreadable);
         let given = Given::of(&source.password, &source.password_file, &source.password_command);
         if let Some(password) = self.secret(cx, &at("password"), given).await? {
             config = config.with_password(password);

@@ -27,10 +27,21 @@ impl Wiring {
 
     /// How to reach a component's server, or the one of a site, with its password read from where the file says.
     pub(crate) async fn redis(&self, cx: &Cx, component: &ComponentName, site: Option<&str>) -> Result<RedisConfig> {
+        self.redis_moved(cx, component, site, |url| Ok(url.to_owned())).await
+    }
+
+    /// The same, at an address made of its own.
+    pub(crate) async fn redis_moved(
+        &self,
+        cx: &Cx,
+        component: &ComponentName,
+        site: Option<&str>,
+        moved: impl FnOnce(&str) -> Result<String> + Send,
+    ) -> Result<RedisConfig> {
         let (source, place) = self.redis_place(component, site)?;
         let at = |key: &str| format!("{place}.{key}");
         let url = source.url.expand(&self.env).map_err(|e| self.at(&at("url"), e))?;
-        let mut config = RedisConfig::new(url.expose_secret()).with_mode(match source.mode {
+        let mut config = RedisConfig::new(moved(url.expose_secret())?).with_mode(match source.mode {
             RedisMode::Auto => ReadMode::Auto,
             RedisMode::Disk => ReadMode::Disk,
             RedisMode::Diskless => ReadMode::Diskless,

@@ -107,7 +107,7 @@ impl Wiring {
     }
 
     #[cfg(feature = "docker")]
-    fn compose_project(&self, name: &str, at: &str, s: &SiteSettings) -> Result<ComposeProject> {
+    pub(crate) fn compose_project(&self, name: &str, at: &str, s: &SiteSettings) -> Result<ComposeProject> {
         let text = |key: &str, t: &crate::config::Text| self.text(&format!("{at}.{key}"), t);
         // On this machine a path begins at the file's folder; on another one it is that machine's matter.
         let path = |key: &str, t: &crate::config::Text| {

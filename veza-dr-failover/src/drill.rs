@@ -8,22 +8,27 @@
 //! [`DrillRecord`], kept in the stores by [`publish`] and read by [`list`] and [`read`]; its measures are a record of the
 //! history of recoveries as well ([`RecoveryHistory`](crate::measure::RecoveryHistory)).
 //!
-//! What it does not do: it does not keep restored programs from reaching the network, as there are none; only servers
-//! that listen on the loopback interface are started.
+//! Without a platform only servers that listen on the loopback interface are started. With one ([`DrillPlatform`], such
+//! as a copy of a Compose project in networks without a way out) the services that use the data are started as well.
 
 mod archive;
 mod clock;
 mod cold;
+#[cfg(feature = "docker")]
+mod compose_platform;
 mod control;
 mod damage;
 mod ending;
 mod ground;
 mod history;
+#[cfg(feature = "docker")]
+mod isolate;
 mod judge;
 mod keeper;
 mod ledger;
 mod model;
 mod place;
+mod platform;
 mod postgres_place;
 mod production;
 mod reap;
@@ -35,6 +40,9 @@ mod witness;
 
 pub use archive::{Stored, last_proven, list, number, publish, read};
 pub use cold::ColdSource;
+#[cfg(feature = "docker")]
+#[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
+pub use compose_platform::{ComposePlatform, DataService};
 pub use damage::{Damage, DamagedStore};
 pub use judge::text_of;
 pub use ledger::{DrillLock, lock};
@@ -44,6 +52,7 @@ pub use model::{
     StageRecord, TableLoss, TimelineEntry, Unseen,
 };
 pub use place::{Place, PlaceSpec};
+pub use platform::DrillPlatform;
 pub use reap::{Reaped, reap};
 pub use run::{Drill, DrillPart, DrillWatcher, NobodyWatchesDrill};
 pub use stage::RestoreInto;

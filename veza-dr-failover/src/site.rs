@@ -24,6 +24,8 @@ mod ssh;
 mod states;
 #[cfg(feature = "docker")]
 mod tunnel;
+#[cfg(feature = "docker")]
+mod whole_project;
 
 #[cfg(feature = "docker")]
 #[cfg_attr(docsrs, doc(cfg(feature = "docker")))]

@@ -55,6 +55,9 @@ pub(crate) struct DrillRun {
     /// From an empty folder with the store, the key and stock tools alone, by the recipe beside each backup
     #[arg(long, conflicts_with = "negative_control")]
     pub(crate) cold_start: bool,
+    /// In a copy of this site's Compose project, its services included: own name, empty volumes, no way out
+    #[arg(long, value_name = "SITE", conflicts_with = "cold_start")]
+    pub(crate) compose: Option<String>,
 }
 
 /// A drill, as the operator names it.

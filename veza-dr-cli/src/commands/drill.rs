@@ -53,6 +53,7 @@ async fn run(session: &Session, wiring: &Arc<Wiring>, args: &DrillRun) -> Result
         at: args.at,
         control: args.negative_control,
         cold: args.cold_start,
+        compose: args.compose.clone(),
         by: format!("{user}@{}", Holder::this_process("").host),
         store: session.store().map(str::to_owned),
     };

@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use veza_dr_core::{
-    BackupStore, Clock, Cx, Error, ErrorKind, Outcome, Result, SystemClock, lease::Holder, manifest::Tool,
+    BackupId, BackupStore, Clock, Cx, Error, ErrorKind, Outcome, Result, SystemClock, lease::Holder, manifest::Tool,
 };
 
 use super::{
@@ -39,10 +39,18 @@ impl Drill {
         stores: &[Arc<dyn BackupStore>],
     ) -> Result<DrillRecord> {
         let Found { mut chronicle, parts, control, findings } = found;
-        let steps = if self.kind == DrillKind::ColdStart { COLD_STEPS.as_slice() } else { STEPS.as_slice() };
+        let steps = match self.kind {
+            DrillKind::ColdStart => COLD_STEPS.as_slice(),
+            DrillKind::Compose => COMPOSE_STEPS.as_slice(),
+            DrillKind::Processes => STEPS.as_slice(),
+        };
         let steps: Vec<String> = steps.iter().map(|s| (*s).to_owned()).collect();
         let objectives = Objectives { rto_ms: millis(self.scenario.rto.0), rpo_ms: millis(self.scenario.rpo.0) };
-        let criteria = criteria(self.control);
+        let mut criteria = criteria(self.control);
+        if self.kind == DrillKind::Compose {
+            criteria
+                .push("every service of the project healthy over the recovered data, every port answering".to_owned());
+        }
         // That it cannot be told must not keep anything from being removed.
         let plan_sha256 = plan_sha(&objectives, &criteria, &parts, &steps).unwrap_or_default();
         let rta_ms = chronicle.between("T0", "T6");
@@ -87,6 +95,9 @@ impl Drill {
         }
         let since = Instant::now();
         record.cleanup = clear(folder.to_owned()).await;
+        if let Some(platform) = &self.platform {
+            clear_project(&last_words(), &self.id, platform.project(), platform.engine(), &mut record.cleanup).await;
+        }
         let outcome = if record.cleanup.state == CleanUpState::Cleaned { Outcome::Ok } else { Outcome::Failed };
         let detail = match record.cleanup.left.first() {
             None => format!("{} things removed, nothing is left", record.cleanup.removed.len()),
@@ -123,6 +134,29 @@ pub(super) async fn clear(folder: PathBuf) -> CleanUp {
     });
     let state = if left.is_empty() { CleanUpState::Cleaned } else { CleanUpState::CleanupIncomplete };
     CleanUp { state, at: SystemClock.now(), removed, left }
+}
+
+/// Removes everything of a drill's project of containers, and adds what came of it.
+pub(super) async fn clear_project(
+    cx: &Cx,
+    drill: &BackupId,
+    project: &str,
+    engine: Option<&str>,
+    cleanup: &mut CleanUp,
+) {
+    #[cfg(feature = "docker")]
+    let (removed, left) = super::compose_platform::remove(cx, drill, project, engine).await;
+    #[cfg(not(feature = "docker"))]
+    let (removed, left) = {
+        let _ = (cx, drill, engine);
+        let why = "this build has no container engine: use one that has".to_owned();
+        (Vec::new(), vec![super::model::Unseen { what: format!("project {project}"), why }])
+    };
+    cleanup.removed.extend(removed);
+    if !left.is_empty() {
+        cleanup.left.extend(left);
+        cleanup.state = CleanUpState::CleanupIncomplete;
+    }
 }
 
 /// Puts the record into the stores. The ledger goes when nothing is left and a store has the record.
@@ -165,6 +199,20 @@ const STEPS: [&str; 9] = [
     "destroy the private places",
     "restore every component again and compare it with its manifest",
     "ask every place three times",
+    "remove everything that was made",
+    "look at production again",
+    "keep the record",
+];
+
+const COMPOSE_STEPS: [&str; 11] = [
+    "look at production",
+    "where it is due: restore a damaged copy of every component, which must fail",
+    "make a copy of the project by itself, and start the services that keep components",
+    "restore every component into them and compare it with its manifest",
+    "start all services and wait for their health",
+    "end all containers at once and remove them with their volumes",
+    "make them again, restore every component again and compare it with its manifest",
+    "start all services, wait for their health and ask every port three times",
     "remove everything that was made",
     "look at production again",
     "keep the record",

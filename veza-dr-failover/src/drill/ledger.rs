@@ -32,6 +32,8 @@ pub(super) enum Line {
     Begun { id: BackupId, kind: DrillKind, scenario: ScenarioKind, by: String, at: DateTime<Utc> },
     /// This folder is about to be made.
     Folder { path: PathBuf },
+    /// This project of containers is about to be made.
+    Project { name: String, engine: Option<String> },
     /// It is about to do this.
     Phase { name: String, at: DateTime<Utc> },
     /// How far the removal is.

@@ -59,6 +59,15 @@ pub enum Place {
         /// Where whoever restores may keep what it needs.
         state: PathBuf,
     },
+    /// A service of the drill's own project of containers. Who may log in, and with what, is for the project's file to say.
+    Service {
+        /// The service.
+        service: String,
+        /// Where it answers.
+        address: SocketAddr,
+        /// Where whoever restores may keep what it needs.
+        state: PathBuf,
+    },
     /// A folder that does not exist yet, in one that is there.
     Folder {
         /// The folder to restore to.
@@ -73,7 +82,17 @@ impl Place {
         match self {
             Self::Postgres { port, .. } => format!("PostgreSQL on 127.0.0.1:{port}"),
             Self::Redis { port, .. } => format!("Redis on 127.0.0.1:{port}"),
+            Self::Service { service, .. } => format!("service {service} of the drill"),
             Self::Folder { path } => path.display().to_string(),
+        }
+    }
+
+    /// Whether it answers.
+    pub(super) async fn answers(&self) -> bool {
+        match self {
+            Self::Postgres { port, .. } | Self::Redis { port, .. } => answers(*port).await,
+            Self::Service { address, .. } => reached(*address).await,
+            Self::Folder { path } => path.is_dir(),
         }
     }
 }
@@ -110,10 +129,7 @@ impl Raised {
 
     /// Whether it answers.
     pub(super) async fn answers(&self) -> bool {
-        match &self.place {
-            Place::Postgres { port, .. } | Place::Redis { port, .. } => answers(*port).await,
-            Place::Folder { path } => path.is_dir(),
-        }
+        self.place.answers().await
     }
 
     /// The disaster: the server is ended without a chance to save anything, and its data are deleted.
@@ -139,7 +155,10 @@ impl Raised {
 }
 
 pub(super) async fn answers(port: u16) -> bool {
-    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    reached(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await
+}
+
+async fn reached(to: SocketAddr) -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(to)).await, Ok(Ok(_)))
 }
 

@@ -9,7 +9,7 @@ use veza_dr_core::{
 
 use super::{
     archive,
-    ending::clear,
+    ending::{clear, clear_project},
     ledger::{self, DrillLock, Ledger, Line},
     model::{CleanUp, CleanUpState, DrillFinding, DrillKind, DrillOutcome, DrillRecord, Objectives, RECORD_FORMAT},
     production,
@@ -75,6 +75,9 @@ async fn one(cx: &Cx, folder: &Path, id: &BackupId, stores: &[Arc<dyn BackupStor
     let mut cleanup = pending();
     cleanup.state = CleanUpState::Cleaned;
     for line in &lines {
+        if let Line::Project { name, engine } = line {
+            clear_project(cx, id, name, engine.as_deref(), &mut cleanup).await;
+        }
         if let Line::Folder { path } = line {
             // Only the folder of this very drill: a ledger that says otherwise is not believed.
             if path.file_name().is_none_or(|n| !n.to_string_lossy().ends_with(id.as_str())) {

@@ -37,7 +37,12 @@ impl DrillRecord {
         report.about = format!("Rehearsal of scenario {} from backups, in isolation.", self.scenario);
         report.scope.components = self.parts.iter().map(|p| p.component.to_string()).collect();
         report.scope.sites = vec![self.host.clone()];
-        report.scope.place = Some("private servers and folders on 127.0.0.1, removed afterwards".to_owned());
+        report.scope.place = Some(match self.kind {
+            DrillKind::Compose => {
+                "a Compose project of its own in networks without a way out, removed afterwards".to_owned()
+            }
+            _ => "private servers and folders on 127.0.0.1, removed afterwards".to_owned(),
+        });
         report.scope.exclusions = self
             .exclusions
             .iter()

@@ -25,7 +25,8 @@ use super::{
     model::{
         ControlRecord, ControlVerdict, DrillFinding, DrillKind, DrillRecord, PartRecord, StageRecord, TimelineEntry,
     },
-    place::{PlaceSpec, Raised},
+    place::{Place, PlaceSpec, Raised},
+    platform::{self, DrillPlatform},
     production::Seen,
     stage::{RestoreInto, stage},
     witness::Witness,
@@ -57,6 +58,8 @@ pub struct DrillPart {
     pub spec: PlaceSpec,
     /// What restores it.
     pub restore: Arc<dyn RestoreInto>,
+    /// What restores it into a service of the drill's platform, where one keeps it.
+    pub service: Option<Arc<dyn RestoreInto>>,
 }
 
 impl DrillPart {
@@ -70,7 +73,14 @@ impl DrillPart {
         restore: Arc<dyn RestoreInto>,
     ) -> Self {
         let component = manifest.component.clone();
-        Self { component, manifest, store: store.into(), data, damaged: None, cold: None, spec, restore }
+        Self { component, manifest, store: store.into(), data, damaged: None, cold: None, spec, restore, service: None }
+    }
+
+    /// Kept by a service of the drill's platform.
+    #[must_use]
+    pub fn with_service(mut self, restore: Arc<dyn RestoreInto>) -> Self {
+        self.service = Some(restore);
+        self
     }
 
     /// With what a cold start begins with.
@@ -141,6 +151,8 @@ pub struct Drill {
     pub control: bool,
     /// The components.
     pub parts: Vec<DrillPart>,
+    /// The platform that is made for it, of [`DrillKind::Compose`].
+    pub platform: Option<Arc<dyn DrillPlatform>>,
     /// What may not change.
     pub witnesses: Vec<Arc<dyn Witness>>,
     /// What it leaves out, for the record.
@@ -173,6 +185,7 @@ impl Drill {
             number: None,
             control: false,
             parts: Vec::new(),
+            platform: None,
             witnesses: Vec::new(),
             exclusions: Vec::new(),
             watcher: Arc::new(NobodyWatchesDrill),
@@ -235,6 +248,10 @@ impl Drill {
         let rehearsed = async {
             ledger.note(&Line::Folder { path: folder.clone() })?;
             ground::make(&folder)?;
+            if let Some(platform) = &self.platform {
+                let engine = platform.engine().map(str::to_owned);
+                ledger.note(&Line::Project { name: platform.project().to_owned(), engine })?;
+            }
             self.rehearse(cx, &mut ledger, &mut found, &folder).await
         };
         let interrupted = match rehearsed.await {
@@ -305,6 +322,7 @@ impl Drill {
             ledger.phase("baseline")?;
             let since = Instant::now();
             let mut sites = Vec::new();
+            self.raise_platform(cx, found, folder, "before").await?;
             for (n, staged) in self.stages(cx, folder, "before").await?.into_iter().enumerate() {
                 found.parts[n].baseline = Some(staged.0);
                 sites.extend(staged.1);
@@ -316,12 +334,14 @@ impl Drill {
             if !whole {
                 return Ok(());
             }
+            self.serve_platform(cx, found, "before").await?;
             self.disaster(cx, ledger, found, sites).await?;
         }
         ledger.phase("recovery")?;
         found.chronicle.point("T4");
         let since = Instant::now();
         let mut sites = Vec::new();
+        self.raise_platform(cx, found, folder, "after").await?;
         for (n, staged) in self.stages(cx, folder, "after").await?.into_iter().enumerate() {
             found.parts[n].recovery = Some(staged.0);
             sites.extend(staged.1);
@@ -331,6 +351,7 @@ impl Drill {
         self.tell(found.chronicle.note("recovery", outcome, told(&found.parts, |p| p.recovery.as_ref()), since));
         if whole {
             found.chronicle.point("T5");
+            self.serve_platform(cx, found, "after").await?;
             let since = Instant::now();
             for site in &sites {
                 for _ in 0..GOOD_ANSWERS {
@@ -372,10 +393,15 @@ impl Drill {
         }
         let t0 = found.chronicle.point("T0");
         self.age(found, t0);
+        if let Some(platform) = &self.platform {
+            places.push(format!("project {}", platform.project()));
+            platform.destroy(cx).await?;
+        }
         for site in sites {
             let place = site.place.clone();
             site.destroy().await?;
-            if (Raised { place, server: None, folder: PathBuf::new() }).answers().await {
+            // Of a service the platform has looked it up: whatever is on the way may answer for an address that is gone.
+            if !matches!(place, Place::Service { .. }) && place.answers().await {
                 return Err(Error::new(ErrorKind::Unexpected, "what was destroyed still answers"));
             }
         }
@@ -394,6 +420,7 @@ impl Drill {
             async move {
                 match self.kind {
                     DrillKind::ColdStart => cold::stage(cx, part, &place).await,
+                    DrillKind::Compose => platform::stage(cx, self.platform.as_ref(), part, &place).await,
                     _ => stage(cx, part, &place, &part.data).await,
                 }
             }

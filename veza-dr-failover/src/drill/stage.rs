@@ -81,10 +81,21 @@ async fn bring_back(
     kept: &mut Option<Raised>,
 ) -> Result<Verification> {
     let raised = kept.insert(Raised::new(cx, &part.spec, folder, &part.manifest, data).await?);
-    let (target, request) = part.restore.target(cx, &raised.place).await?;
+    bring_into(cx, part, part.restore.as_ref(), &raised.place, data).await
+}
+
+/// Restores into a place that is there, and compares.
+pub(super) async fn bring_into(
+    cx: &Cx,
+    part: &DrillPart,
+    restore: &dyn RestoreInto,
+    place: &Place,
+    data: &Arc<dyn ArtifactSource>,
+) -> Result<Verification> {
+    let (target, request) = restore.target(cx, place).await?;
     let plan = target.plan(cx, &request, &part.manifest).await?;
     if !plan.blockers.is_empty() {
-        let text = format!("{} cannot be restored into {}", part.component, raised.place.location());
+        let text = format!("{} cannot be restored into {}", part.component, place.location());
         return Err(Error::new(ErrorKind::Conflict, text).with_source(plan.blockers.join("; ")));
     }
     let report = target.apply(cx, plan, &part.manifest, data.clone()).await?;
@@ -92,5 +103,5 @@ async fn bring_back(
         return Ok(report.verification);
     }
     // What the restore compared was its own staging; this is what a user would get.
-    part.restore.compare(cx, &raised.place, &part.manifest).await
+    restore.compare(cx, place, &part.manifest).await
 }

@@ -171,7 +171,7 @@ impl ComposeSite {
 
     /// A shell command with Compose as `$c`, told about the project. It leaves with a code of [`job::REFUSED`] when
     /// nothing was done.
-    fn compose(&self, fence: bool, then: &str) -> String {
+    pub(super) fn compose(&self, fence: bool, then: &str) -> String {
         let p = &self.project;
         let host = p.docker_host.as_ref().map_or_else(String::new, |h| format!("export DOCKER_HOST={}\n", quoted(h)));
         let mark = quoted(&p.fence_mark());

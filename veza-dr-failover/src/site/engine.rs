@@ -207,7 +207,16 @@ impl Engine {
         self.call(cx, &what, read).await
     }
 
-    async fn call<T>(&self, cx: &Cx, what: &str, call: impl Future<Output = Result<T, DockerError>>) -> Result<T> {
+    pub(super) fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    pub(super) async fn call<T>(
+        &self,
+        cx: &Cx,
+        what: &str,
+        call: impl Future<Output = Result<T, DockerError>>,
+    ) -> Result<T> {
         self.call_within(cx, what, PATIENCE, call).await
     }
 

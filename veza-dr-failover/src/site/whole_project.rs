@@ -1,0 +1,215 @@
+//! A Compose project as a whole: what its file comes to, where its services are, and its removal.
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveVolumeOptionsBuilder,
+};
+use serde_json::Value;
+use veza_dr_core::{Cx, Error, ErrorKind, Result};
+
+use super::{compose_site::ComposeSite, engine::Engine, machine::Machine};
+
+const CONFIG_LIMIT: Duration = Duration::from_secs(60);
+/// Images may have to be fetched.
+const CREATE_LIMIT: Duration = Duration::from_secs(900);
+
+impl ComposeSite {
+    /// The file as Compose understands it: variables, extensions and included files put in, paths absolute.
+    pub(crate) async fn resolved(&self, cx: &Cx) -> Result<Value> {
+        let (name, file) = (&self.project.name, &self.project.file);
+        let what = format!("site {name}: read {file}");
+        let script = self.compose(false, "$c -f \"$f\" -p \"$p\" config\n");
+        let said = self.machine.sh(cx, &what, &script, CONFIG_LIMIT).await?;
+        if said.code != 0 {
+            let why = format!("{}{}", said.stdout.trim(), said.stderr.trim());
+            let text = format!("site {name}: the Compose file {file} cannot be used");
+            return Err(Error::new(ErrorKind::Config, text).with_source(why));
+        }
+        let options = serde_saphyr::options! { with_snippet: false };
+        serde_saphyr::from_str_with_options(&said.stdout, options).map_err(|e| {
+            let told = e.without_snippet().to_string();
+            let text = format!("site {name}: what Compose makes of {file} cannot be read");
+            Error::new(ErrorKind::Config, text).with_source(told.lines().next().unwrap_or_default().to_owned())
+        })
+    }
+
+    /// Makes networks, volumes and containers; nothing is started.
+    pub(crate) async fn create(&self, cx: &Cx) -> Result<()> {
+        let name = &self.project.name;
+        let script = self.compose(false, "$c -f \"$f\" -p \"$p\" up --no-start\n");
+        let said = self.machine.sh(cx, &format!("site {name}: make the project"), &script, CREATE_LIMIT).await?;
+        if said.code == 0 {
+            return Ok(());
+        }
+        let why = format!("{}{}", said.stdout.trim(), said.stderr.trim());
+        Err(Error::new(ErrorKind::Unavailable, format!("site {name}: the project cannot be made")).with_source(why))
+    }
+
+    /// Proves that nothing leads out of the project's networks: this machine forwards nothing at all, or its firewall drops
+    /// what comes from each of their bridges for elsewhere. An engine that was told to leave the firewall alone closes
+    /// no network, also not an internal one.
+    pub(crate) async fn are_closed(&self, cx: &Cx) -> Result<()> {
+        let engine = self.engine(cx).await?;
+        let bridges = engine.bridges(cx, &self.project.project).await?;
+        let what = format!("site {}: look at the firewall", self.project.name);
+        let script =
+            "cat /proc/sys/net/ipv4/ip_forward\niptables-save 2> /dev/null\nnft list ruleset 2> /dev/null\ntrue\n";
+        let said = self.machine.sh(cx, &what, script, CONFIG_LIMIT).await?.stdout;
+        match bridges.iter().find(|bridge| !is_closed(&said, bridge)) {
+            None => Ok(()),
+            Some(open) => {
+                let text = format!("it cannot be shown that nothing leads out of the network {open}");
+                Err(Error::new(ErrorKind::Unsupported, text).with_help(
+                    "let the engine manage the firewall (not --iptables=false), and run as a user who may read it (root)",
+                ))
+            }
+        }
+    }
+
+    /// Where a service answers inside its network; `None` when no container of it runs.
+    pub(crate) async fn address_of(&self, cx: &Cx, service: &str) -> Result<Option<IpAddr>> {
+        let engine = self.engine(cx).await?;
+        for (container, all) in self.seen(cx, &engine).await? {
+            if container.service != service {
+                continue;
+            }
+            let networks = all.network_settings.and_then(|s| s.networks).unwrap_or_default();
+            let address = networks.into_values().find_map(|n| n.ip_address?.parse().ok());
+            if address.is_some() {
+                return Ok(address);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends every container of the project without a chance to save anything, and removes them with the project's
+    /// networks and volumes. Returns what was removed.
+    pub(crate) async fn destroy(&self, cx: &Cx) -> Result<Vec<String>> {
+        let engine = self.engine(cx).await?;
+        engine.remove(cx, &self.project.project).await
+    }
+
+    /// Everything of the project that its engine has.
+    pub(crate) async fn things(&self, cx: &Cx) -> Result<Vec<String>> {
+        let engine = self.engine(cx).await?;
+        let found = engine.find(cx, &self.project.project).await?;
+        Ok(found.iter().map(Thing::told).collect())
+    }
+
+    /// Whether it is run by an engine of this very machine.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self.machine, Machine::Here)
+    }
+}
+
+/// Whether `said`, the machine's switch for forwarding and its rules, closes a bridge.
+fn is_closed(said: &str, bridge: &str) -> bool {
+    if said.lines().next().is_some_and(|first| first.trim() == "0") {
+        return true;
+    }
+    let drops = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().map(|w| w.trim_matches('"')).collect();
+        let from = words.windows(2).any(|w| matches!(w[0], "-i" | "iifname") && w[1] == bridge);
+        // Nothing else may be asked of a packet but that it goes elsewhere: to another interface or another network.
+        let asked = words
+            .iter()
+            .filter(|w| matches!(**w, "-p" | "-s" | "-m" | "saddr" | "dport" | "sport" | "tcp" | "udp"))
+            .count();
+        let elsewhere = words.windows(2).any(|w| matches!(w[0], "!" | "!=") || w[1] == "!=");
+        from && elsewhere && asked == 0 && words.iter().any(|w| *w == "DROP" || *w == "drop")
+    };
+    said.lines().any(drops)
+}
+
+#[derive(Debug)]
+enum Thing {
+    Container(String),
+    Network(String),
+    Volume(String),
+}
+
+impl Thing {
+    fn told(&self) -> String {
+        match self {
+            Self::Container(name) => format!("container {name}"),
+            Self::Network(name) => format!("network {name}"),
+            Self::Volume(name) => format!("volume {name}"),
+        }
+    }
+}
+
+impl Engine {
+    async fn find(&self, cx: &Cx, project: &str) -> Result<Vec<Thing>> {
+        let label = format!("com.docker.compose.project={project}");
+        let filters: HashMap<&str, Vec<String>> = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = self.call(cx, "list the containers", self.docker().list_containers(Some(options))).await?;
+        let mut found = Vec::new();
+        for container in listed {
+            let name = container.names.unwrap_or_default().into_iter().next().or(container.id).unwrap_or_default();
+            found.push(Thing::Container(name.trim_start_matches('/').to_owned()));
+        }
+        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+        let listed = self.call(cx, "list the networks", self.docker().list_networks(Some(options))).await?;
+        found.extend(listed.into_iter().filter_map(|n| n.name.map(Thing::Network)));
+        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let listed = self.call(cx, "list the volumes", self.docker().list_volumes(Some(options))).await?;
+        found.extend(listed.volumes.unwrap_or_default().into_iter().map(|v| Thing::Volume(v.name)));
+        Ok(found)
+    }
+
+    /// The network interfaces of the project's networks on their machine.
+    async fn bridges(&self, cx: &Cx, project: &str) -> Result<Vec<String>> {
+        let label = format!("com.docker.compose.project={project}");
+        let filters: HashMap<&str, Vec<String>> = HashMap::from([("label", vec![label])]);
+        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+        let listed = self.call(cx, "list the networks", self.docker().list_networks(Some(options))).await?;
+        Ok(listed.into_iter().filter_map(|n| Some(format!("br-{}", n.id?.get(..12)?))).collect())
+    }
+
+    async fn remove(&self, cx: &Cx, project: &str) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for thing in self.find(cx, project).await? {
+            let what = format!("remove {}", thing.told());
+            let done = match &thing {
+                Thing::Container(name) => {
+                    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+                    self.call(cx, &what, self.docker().remove_container(name, Some(options))).await
+                }
+                Thing::Network(name) => self.call(cx, &what, self.docker().remove_network(name)).await,
+                Thing::Volume(name) => {
+                    let options = RemoveVolumeOptionsBuilder::new().force(true).build();
+                    self.call(cx, &what, self.docker().remove_volume(name, Some(options))).await
+                }
+            };
+            match done {
+                Ok(()) => removed.push(thing.told()),
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_closed;
+
+    #[test]
+    fn a_network_is_closed_only_by_a_rule_of_its_own_or_a_machine_that_forwards_nothing() {
+        let old = "1\n*filter\n-A DOCKER-ISOLATION-STAGE-1 ! -d 172.20.0.0/16 -i br-0123456789ab -j DROP\n";
+        let new = "1\n\tiifname \"br-0123456789ab\" ip daddr != 172.20.0.0/16 counter packets 0 bytes 0 drop\n";
+        let stage =
+            "1\n-A DOCKER-ISOLATION-STAGE-1 -i br-0123456789ab ! -o br-0123456789ab -j DOCKER-ISOLATION-STAGE-2\n";
+        let narrow = "1\n-A FORWARD ! -d 10.0.0.0/8 -i br-0123456789ab -p udp -j DROP\n";
+        for (said, closed) in
+            [(old, true), (new, true), (stage, false), (narrow, false), ("0\n", true), ("1\n", false), ("", false)]
+        {
+            assert_eq!(is_closed(said, "br-0123456789ab"), closed, "{said}");
+            assert_eq!(is_closed(said, "br-ffffffffffff"), said.starts_with('0'), "{said}");
+        }
+    }
+}
