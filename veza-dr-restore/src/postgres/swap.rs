@@ -70,7 +70,11 @@ pub(crate) async fn swap(cx: &Cx, endpoint: &Endpoint, on: &Connection, swap: &S
             }
         };
         match done {
-            Ok(()) => return Ok(replaced.then_some(kept_as)),
+            Ok(()) => {
+                // The last order to end sessions may still be on its way: whoever connects after this is left alone.
+                let _ = tokio::time::timeout(GRACE, killer.client().batch_execute("SELECT 1")).await;
+                return Ok(replaced.then_some(kept_as));
+            }
             Err(e) => {
                 // The transaction failed as a whole, or the connection did: then it is looked at below.
                 if on.client().batch_execute("ROLLBACK").await.is_err() {
