@@ -184,7 +184,7 @@ fn volumes(
         let path = Path::new(source);
         let closed = |place: &&str| path.starts_with(place) || Path::new(place).starts_with(path);
         let socket = || path.metadata().is_ok_and(|m| m.file_type().is_socket());
-        if CLOSED.iter().any(|place| closed(&place)) || socket() {
+        if CLOSED.iter().any(closed) || socket() {
             left_out.push(format!("service {service}: {source}, which may lead out of the drill"));
             continue;
         }
