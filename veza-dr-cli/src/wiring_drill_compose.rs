@@ -5,7 +5,9 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use veza_dr_core::{BackupId, ComponentName, Cx, Error, ErrorKind, ExposeSecret, Result};
+#[cfg(any(feature = "postgres", feature = "redis"))]
+use veza_dr_core::ExposeSecret;
+use veza_dr_core::{BackupId, ComponentName, Cx, Error, ErrorKind, Result};
 use veza_dr_failover::drill::{ComposePlatform, DataService};
 
 use crate::wiring::Wiring;
