@@ -164,6 +164,18 @@ async fn a_platform_is_recovered_in_a_copy_without_a_way_out_and_nothing_of_it_i
     let before = world.production();
     let drill = ["drill", "run", "--scenario", "infrastructure", "--compose", "production"];
 
+    // The engine of these tests leaves the firewall alone: on a machine that forwards, its networks are open, and a drill
+    // must not start anything in them.
+    if std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim() != "0" {
+        let record = world.ends(24, &drill);
+        let said = record["findings"][0]["text"].as_str().unwrap();
+        assert!(said.starts_with("it cannot be shown that nothing leads out of the network br-"), "{said}");
+        let timeline = record["timeline"].as_array().unwrap();
+        assert!(timeline.iter().all(|t| t["what"] != "containers" && t["what"] != "services"), "{record:#}");
+        assert_eq!((world.production(), record["cleanup"]["state"].as_str()), (before, Some("cleaned")));
+        world.assert_nothing_left();
+        return;
+    }
     let record = world.ends(0, &drill);
     assert_eq!((&record["outcome"], &record["kind"]), (&json!("passed"), &json!("compose")), "{record:#}");
     assert_eq!(record["production"]["verdict"], "unchanged");
