@@ -12,21 +12,18 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use veza_dr_core::{BackupId, ComponentName, Cx, Error, ErrorKind, Result};
 
 use super::{
     ground,
     isolate::{Isolated, Port, isolate},
     model::Unseen,
-    place::Place,
+    place::{Place, reached},
     platform::DrillPlatform,
+    run::GOOD_ANSWERS,
 };
 use crate::site::{ComposeProject, ComposeSite, Job, SiteControl};
 
-const NAME: &str = "veza-dr-drill-";
-/// Good answers in a row that make a port served.
-const GOOD_ANSWERS: u32 = 3;
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// What an interrupted `up` had asked for may come to be after a first removal.
 const LOOKS: u32 = 20;
@@ -92,7 +89,7 @@ impl ComposePlatform {
         site: &ComposeProject,
         data: BTreeMap<ComponentName, DataService>,
     ) -> Result<Self> {
-        let project = format!("{NAME}{}", drill.as_str().to_lowercase());
+        let project = project_of(drill);
         let mut copy = ComposeProject::new(&site.name, &site.file, &project);
         copy.docker_host.clone_from(&site.docker_host);
         copy.ssh.clone_from(&site.ssh);
@@ -176,6 +173,11 @@ impl ComposePlatform {
             Error::new(ErrorKind::Unavailable, text)
         })
     }
+}
+
+/// What Compose takes as a name has no capitals.
+fn project_of(drill: &BackupId) -> String {
+    format!("{}{}", ground::NAME, drill.as_str().to_lowercase())
 }
 
 /// The service and the port inside that a component is reached at.
@@ -266,8 +268,7 @@ async fn good_answers(cx: &Cx, service: &str, address: SocketAddr) -> Result<()>
     let mut good = 0;
     while good < GOOD_ANSWERS {
         cx.check("ask a service of the drill")?;
-        let answer = tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(address)).await;
-        good = if matches!(answer, Ok(Ok(_))) { good + 1 } else { 0 };
+        good = if reached(address).await { good + 1 } else { 0 };
         if Instant::now() > until {
             let text =
                 format!("service {service} of the drill is healthy and does not answer at port {}", address.port());
@@ -289,7 +290,7 @@ pub(super) async fn remove(
 ) -> (Vec<String>, Vec<Unseen>) {
     let what = format!("project {project}");
     let left = |why: String| vec![Unseen { what: what.clone(), why }];
-    if project != format!("{NAME}{}", drill.as_str().to_lowercase()) {
+    if project != project_of(drill) {
         return (Vec::new(), left("it does not belong to this drill: it is not touched".to_owned()));
     }
     let mut of = ComposeProject::new("drill", "/", project);

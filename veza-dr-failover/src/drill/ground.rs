@@ -15,8 +15,8 @@ use veza_dr_core::{BackupId, Error, ErrorKind, Result};
 
 use super::model::Unseen;
 
-/// Every drill's folder begins like this; what does not is never removed.
-const NAME: &str = "veza-dr-drill-";
+/// Every drill's folder and project of containers begins like this; what does not is never removed.
+pub(super) const NAME: &str = "veza-dr-drill-";
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Where a drill with this id works.

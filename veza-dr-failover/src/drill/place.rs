@@ -158,7 +158,7 @@ pub(super) async fn answers(port: u16) -> bool {
     reached(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await
 }
 
-async fn reached(to: SocketAddr) -> bool {
+pub(super) async fn reached(to: SocketAddr) -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(to)).await, Ok(Ok(_)))
 }
 

@@ -36,7 +36,7 @@ use super::{
 const LEASE: &str = "drills";
 const LEASE_TTL: Duration = Duration::from_secs(60);
 /// Good answers in a row that make a service served.
-const GOOD_ANSWERS: u32 = 3;
+pub(super) const GOOD_ANSWERS: u32 = 3;
 
 /// One component of a drill.
 #[derive(Debug)]

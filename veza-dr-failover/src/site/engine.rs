@@ -25,6 +25,11 @@ const LABEL: &str = "com.docker.compose";
 /// So much of a log is kept.
 const LOG_BYTES: usize = 256 << 10;
 
+/// Finds what belongs to a project.
+pub(super) fn of_project(project: &str) -> HashMap<&'static str, Vec<String>> {
+    HashMap::from([("label", vec![format!("{LABEL}.project={project}")])])
+}
+
 /// A container of the project.
 #[derive(Debug, Clone)]
 pub(super) struct Container {
@@ -131,8 +136,7 @@ impl Engine {
 
     /// The containers of the project, running or not, but for those of `run`, by service and number.
     pub(super) async fn containers(&self, cx: &Cx, project: &str) -> Result<Vec<Container>> {
-        let label = format!("{LABEL}.project={project}");
-        let filters: HashMap<&str, Vec<String>> = HashMap::from([("label", vec![label])]);
+        let filters = of_project(project);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let listed = self.call(cx, "list the containers", self.docker.list_containers(Some(options))).await?;
         let mut found = Vec::new();

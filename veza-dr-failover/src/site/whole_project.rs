@@ -1,6 +1,6 @@
 //! A Compose project as a whole: what its file comes to, where its services are, and its removal.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -9,7 +9,11 @@ use bollard::query_parameters::{
 use serde_json::Value;
 use veza_dr_core::{Cx, Error, ErrorKind, Result};
 
-use super::{compose_site::ComposeSite, engine::Engine, machine::Machine};
+use super::{
+    compose_site::ComposeSite,
+    engine::{Engine, of_project},
+    machine::Machine,
+};
 
 const CONFIG_LIMIT: Duration = Duration::from_secs(60);
 /// Images may have to be fetched.
@@ -117,7 +121,7 @@ fn is_closed(said: &str, bridge: &str) -> bool {
             .iter()
             .filter(|w| matches!(**w, "-p" | "-s" | "-m" | "saddr" | "dport" | "sport" | "tcp" | "udp"))
             .count();
-        let elsewhere = words.windows(2).any(|w| matches!(w[0], "!" | "!=") || w[1] == "!=");
+        let elsewhere = words.iter().any(|w| matches!(*w, "!" | "!="));
         from && elsewhere && asked == 0 && words.iter().any(|w| *w == "DROP" || *w == "drop")
     };
     said.lines().any(drops)
@@ -142,8 +146,7 @@ impl Thing {
 
 impl Engine {
     async fn find(&self, cx: &Cx, project: &str) -> Result<Vec<Thing>> {
-        let label = format!("com.docker.compose.project={project}");
-        let filters: HashMap<&str, Vec<String>> = HashMap::from([("label", vec![label])]);
+        let filters = of_project(project);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let listed = self.call(cx, "list the containers", self.docker().list_containers(Some(options))).await?;
         let mut found = Vec::new();
@@ -162,8 +165,7 @@ impl Engine {
 
     /// The network interfaces of the project's networks on their machine.
     async fn bridges(&self, cx: &Cx, project: &str) -> Result<Vec<String>> {
-        let label = format!("com.docker.compose.project={project}");
-        let filters: HashMap<&str, Vec<String>> = HashMap::from([("label", vec![label])]);
+        let filters = of_project(project);
         let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
         let listed = self.call(cx, "list the networks", self.docker().list_networks(Some(options))).await?;
         Ok(listed.into_iter().filter_map(|n| Some(format!("br-{}", n.id?.get(..12)?))).collect())
