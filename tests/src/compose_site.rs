@@ -1,9 +1,9 @@
 //! A platform as Docker Compose runs it: PostgreSQL, Redis and three services of ours, each site with its own network,
 //! ports on a loopback address, and images made of this machine's programs.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
 use tempfile::TempDir;
 
@@ -159,19 +159,21 @@ pub fn demo_image(docker: &Dockerd) -> Result<()> {
 
 /// Builds the demonstration service, unless it was built from this very source.
 fn demo() -> Result<PathBuf> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = manifest.join("servers/demo_service.rs");
     let folder = manifest.join("../target/servers/demo");
     let (built, kept) = (folder.join("demo"), folder.join("demo_service.rs"));
+    std::fs::create_dir_all(&folder)?;
+    // Several test programs may want it at once: one builds, the others wait. (The compiler's intermediate files are
+    // named after the source, so two of them in one folder take each other's away.)
+    let turn = File::create(folder.join("turn"))?;
+    turn.lock()?;
     let text = std::fs::read(&source)?;
     if built.exists() && std::fs::read(&kept).is_ok_and(|k| k == text) {
         return Ok(built);
     }
-    std::fs::create_dir_all(&folder)?;
-    // Another test program may be building it too: each to a name of its own, then in place at once.
-    let fresh = folder.join(format!("demo.{}", std::process::id()));
+    // In place at once: who is killed here leaves no half of a program.
+    let fresh = folder.join("fresh");
     let target = ["--edition=2024", "-O", "-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu"];
     let output = Command::new("rustc").args(target).arg("-o").arg(&fresh).arg(&source).output()?;
     if !output.status.success() {
