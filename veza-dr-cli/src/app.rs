@@ -121,6 +121,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<Exit> {
         Command::Serve(args) => boxed(|| commands::serve(session, args)),
         Command::Failover(args) => boxed(|| commands::failover(session, args)),
         Command::Drill(args) => boxed(|| commands::drill(session, args)),
+        Command::Report(args) => boxed(|| commands::report(session, args)),
         Command::Validate(args) => boxed(|| commands::validate(session, args)),
         #[cfg(feature = "postgres")]
         Command::Wal(args) => boxed(|| commands::wal(session, args)),

@@ -20,7 +20,7 @@ pub(crate) use assess::Assess;
 pub(crate) use dns::{Dns, DnsCommand, DnsSwitch};
 pub(crate) use drill::{Drill, DrillCommand, DrillRun, WhichDrill};
 pub(crate) use failover::{Decisions, Failover, FailoverCommand, OneRun, Resume, RunStatusArgs, Which as WhichPlan};
-pub(crate) use report::{ReportFormat, ReportPlace};
+pub(crate) use report::{ReportCommand, ReportFormat, ReportPlace, Reports};
 pub(crate) use validate::Validate;
 #[cfg(feature = "postgres")]
 pub(crate) use wal::{Wal, WalCommand};
@@ -102,6 +102,8 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Rehearse a recovery in isolation, measure it, and remove everything again
     Drill(Drill),
+    /// Reports of recoveries and drills: what is to be mended and by whom, signatures, whether they are whole
+    Report(Reports),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Print the completion script of a shell

@@ -5,20 +5,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use veza_dr_core::{Error, ErrorKind, Result};
+use veza_dr_core::{Cx, Error, ErrorKind, Result};
 use veza_dr_failover::{
     drill::DrillRecord,
     measure::{ClockPoints, Run},
-    report::{Language, RecoveryReport, ReportFolder, RunFacts, Version},
+    report::{Language, RecoveryReport, ReportArchive, ReportFolder, RunFacts, Version},
     runbook::{RunReport, RunStatus},
 };
 
-use crate::wiring::Wiring;
+use crate::wiring::{Access, Wiring};
 
 impl Wiring {
     /// Where reports are kept.
     pub(crate) fn reports(&self) -> Result<ReportFolder> {
         Ok(ReportFolder::new(self.state_dir()?.join("reports")))
+    }
+
+    /// The copies of them in the store of the runs.
+    pub(crate) async fn report_archive(&self, cx: &Cx, only: Option<&str>, access: Access) -> Result<ReportArchive> {
+        Ok(ReportArchive::new(self.failover_store(cx, only, access).await?.store().clone(), &self.host()))
+    }
+
+    /// Copies to the store what is not there yet.
+    pub(crate) async fn copy_reports(&self, cx: &Cx, only: Option<&str>) -> Result<usize> {
+        self.report_archive(cx, only, Access::Write).await?.keep(cx, &self.reports()?).await
     }
 
     /// The report of a run: kept and sealed once the run has ended, before that a draft.
@@ -44,9 +54,9 @@ impl Wiring {
         if ended { self.reports()?.keep(report) } else { Ok(report) }
     }
 
-    /// The report of a drill: the sealed one where this host has it.
+    /// The report of a drill: the newest sealed one where this host has it.
     pub(crate) fn drill_report(&self, record: &DrillRecord) -> Result<RecoveryReport> {
-        match self.reports()?.read(record.id.as_str()) {
+        match self.reports()?.newest(record.id.as_str()) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(record.report()),
             other => other,
         }

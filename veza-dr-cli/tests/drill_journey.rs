@@ -251,6 +251,7 @@ async fn a_drill_brings_everything_back_counts_what_would_be_lost_and_leaves_not
     assert!(sealed["sha256"].is_string() && sealed["chain"]["seq"] == 1, "{sealed:#}");
     let french = scene.run(&["drill", "report", "latest", "--format", "md", "--language", "fr"]);
     assert!(String::from_utf8_lossy(&french.stdout).contains("# Exercice"), "{}", said(&french));
+    people_add_to_a_report(&scene, id, &sealed);
     let text = scene.run(&["drill", "report", "latest"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("7 rows would be lost") && text.contains("passed"), "{text}");
@@ -478,4 +479,36 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+/// Something to be mended, who does it, a second look, a signature: each is a revision, and what was sealed stays.
+fn people_add_to_a_report(scene: &Scene, id: &str, sealed: &Value) {
+    let report = |args: &[&str]| scene.done(&[&["report", "--json"], args].concat());
+    assert_eq!(report(&["findings"]), json!([]));
+    let text = ["--text", "the standby's disk is too slow"];
+    let found = report(&[&["find", id, "--finding", "disk", "--severity", "high"], &text[..]].concat());
+    assert_eq!((&found["report"], &found["revises"]), (&json!(format!("{id}-rev2")), &sealed["sha256"]));
+    let assigned = report(&["assign", "latest", "--finding", "disk", "--owner", "ann", "--due", "2020-01-31"]);
+    let open = report(&["findings"]);
+    assert_eq!((open.as_array().unwrap().len(), &open[0]["overdue"]), (1, &json!(true)), "{open}");
+    assert_eq!((&open[0]["finding"]["owner"], &open[0]["report"]), (&json!("ann"), &assigned["report"]));
+    let shown = scene.run(&["report", "findings"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("2020-01-31 OVERDUE") && shown.contains("1 finding open, 1 overdue"), "{shown}");
+    report(&["retest", id, "--finding", "disk", "--outcome", "passed", "--text", "replaced, 12 s now"]);
+    assert_eq!(report(&["findings"]), json!([]));
+    let signed = report(&["sign", id, "--name", "bob", "--role", "CTO", "--statement", "as planned"]);
+    let newest = scene.done(&["drill", "report", id, "--format", "json"]);
+    assert_eq!((&newest["sha256"], &newest["sign_off"][0]["name"]), (&signed["sha256"], &json!("bob")));
+    assert_eq!(newest["sign_off"][0]["sha256"], newest["revises"], "what was signed");
+    assert_eq!(newest["steps"], sealed["steps"], "all else is as it was");
+    assert_eq!(report(&["show", "latest", "--format", "json"]), newest);
+    let list = report(&["list"]);
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap()).collect();
+    let revisions = [2, 3, 4, 5].map(|n| format!("{id}-rev{n}"));
+    assert_eq!(names, [&[id.to_owned()], &revisions[..]].concat());
+    let nobody = ["report", "assign", id, "--finding", "nope", "--owner", "ann", "--due", "2027-01-31"];
+    assert_eq!(scene.run(&nobody).status.code(), Some(4));
+    let verified = report(&["verify"]);
+    assert_eq!((&verified["reports"], &verified["head"]), (&json!(5), &signed["sha256"]));
 }

@@ -21,6 +21,8 @@
 //! assert!(sealed.html(Language::French).contains("lang=\"fr\""));
 //! ```
 
+mod amend;
+mod archive;
 mod canonical;
 mod chain;
 mod conclude;
@@ -40,6 +42,8 @@ mod people;
 mod timeline;
 mod words;
 
+pub use amend::{Addition, OpenFinding};
+pub use archive::ReportArchive;
 pub use canonical::canonical;
 pub use chain::{ChainCheck, ChainProblem, verify_chain};
 #[cfg(feature = "http")]

@@ -8,7 +8,10 @@ use veza_dr_failover::drill::{
     CleanUpState, DrillLock, DrillOutcome, DrillRecord, Reaped, Unseen, last_proven, list, lock, reap,
 };
 
-use super::{Session, report::write_report};
+use super::{
+    Session,
+    report::{copied, write_report},
+};
 use crate::{
     Exit,
     args::{Drill, DrillCommand, DrillRun, WhichDrill},
@@ -73,6 +76,7 @@ async fn run(session: &Session, wiring: &Arc<Wiring>, args: &DrillRun) -> Result
             None
         }
     };
+    copied(session, wiring).await;
     Ok(told(session, &record, page.as_deref()))
 }
 

@@ -12,7 +12,7 @@ use veza_dr_failover::runbook::{
 use super::{
     Session,
     failover_watch::{Watch, held_to},
-    report::{verify_chain, write_report},
+    report::{copied, verify_chain, write_report},
     session::{Go, not_confirmed},
 };
 use crate::{
@@ -98,7 +98,7 @@ async fn finish(session: &Session, engine: &Engine, watch: Option<Watch>, ran: R
         None => None,
     };
     let report = ran?;
-    keep_report(session, engine, &report);
+    keep_report(session, engine, &report).await;
     Ok(held_to(told(session, &report, None), &report, record.as_ref()))
 }
 
@@ -261,9 +261,11 @@ impl Resume {
 }
 
 /// Every run that has ended leaves its report. That it cannot be kept does not undo what the run did.
-fn keep_report(session: &Session, engine: &Engine, report: &RunReport) {
-    match session.wiring().and_then(|w| w.run_report(report, &engine.path(&report.run))) {
-        Ok(kept) if kept.sha256.is_some() => {
+async fn keep_report(session: &Session, engine: &Engine, report: &RunReport) {
+    let kept = session.wiring().and_then(|w| Ok((w.run_report(report, &engine.path(&report.run))?, w)));
+    match kept {
+        Ok((kept, wiring)) if kept.sha256.is_some() => {
+            copied(session, &wiring).await;
             let run = &report.run;
             session.out.remark(&format!("report {}: veza-dr failover status {run} --report html", kept.id));
         }

@@ -45,6 +45,7 @@ pub(crate) use list::list;
 pub(crate) use meta::{completions, man, schema};
 pub(crate) use prune::{Pruned, prune};
 pub(crate) use recover::{Recover, recover};
+pub(crate) use report::report;
 pub(crate) use restore::restore;
 pub(crate) use restore_rows::restore_rows;
 pub(crate) use serve::serve;

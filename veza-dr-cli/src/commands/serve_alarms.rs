@@ -88,13 +88,13 @@ impl Alarms {
                 if open.is_none() {
                     open = Some(self.wiring.history(cx, None).await?);
                 }
-                match &open {
-                    Some(history) => self.watchman.keep_history(cx, history).await,
-                    None => Ok(()),
+                if let Some(history) = &open {
+                    self.watchman.keep_history(cx, history).await?;
                 }
+                self.wiring.copy_reports(cx, None).await
             };
             match read.await {
-                Ok(()) => {
+                Ok(_) => {
                     complained.clear();
                     let past = self.watchman.past();
                     let forecasts = self.wiring.forecasts(&past);

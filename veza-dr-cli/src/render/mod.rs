@@ -14,6 +14,7 @@ mod output;
 mod plain_progress;
 mod prune;
 mod readiness;
+mod report;
 mod status;
 mod validate;
 mod words;
@@ -36,6 +37,7 @@ pub(crate) use output::{Output, Paint, SharedWriter};
 pub(crate) use plain_progress::PlainProgress;
 pub(crate) use prune::{prune_json, prune_text};
 pub(crate) use readiness::{acknowledged_text, readiness_json, readiness_text};
+pub(crate) use report::{findings_json, findings_text, reports_text, revised_text};
 pub(crate) use status::{status_json, status_text};
 pub(crate) use validate::{validate_json, validate_plan_json, validate_plan_text, validate_text};
 #[cfg(feature = "postgres")]

@@ -17,6 +17,9 @@ use super::{ChainCheck, Link, Outcome, RecoveryReport, ReportKind, VERSION, cano
 
 const LOCK: &str = ".lock";
 
+/// Held while something is added.
+pub(super) struct Lock(#[expect(dead_code, reason = "open until it is dropped")] File);
+
 /// The folder in which reports are kept as a chain: `000001-<id>.json`, …
 #[derive(Debug, Clone)]
 pub struct ReportFolder(PathBuf);
@@ -101,13 +104,21 @@ impl ReportFolder {
     /// was changed then.
     pub fn append(&self, report: RecoveryReport) -> Result<RecoveryReport> {
         check_id(&report.id)?;
+        self.add(&self.lock()?, report)
+    }
+
+    /// Keeps everybody else from adding until it is dropped.
+    pub(super) fn lock(&self) -> Result<Lock> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
         made.map_err(|e| cannot("made", &self.0, e))?;
         let path = self.0.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        // Held until it is dropped.
         let lock = lock.map_err(|e| cannot("locked", &path, e))?;
         lock.lock().map_err(|e| cannot("locked", &path, e))?;
+        Ok(Lock(lock))
+    }
+
+    fn add(&self, _: &Lock, report: RecoveryReport) -> Result<RecoveryReport> {
         let files = self.files()?;
         if let Some(taken) = files.iter().find(|f| f.id == report.id) {
             let text = format!("there is a report {} already: {}", report.id, self.0.join(&taken.name).display());
@@ -219,21 +230,43 @@ impl ReportFolder {
     /// # Errors
     /// As [`ReportFolder::append`].
     pub fn keep(&self, mut report: RecoveryReport) -> Result<RecoveryReport> {
-        let Some(run) = report.run.clone() else { return self.append(report) };
+        check_id(&report.id)?;
+        let lock = self.lock()?;
+        let Some(run) = report.run.clone() else { return self.add(&lock, report) };
         if let Some(newest) = self.of_run(&run)? {
             if newest.journal_sha256.is_some() && newest.journal_sha256 == report.journal_sha256 {
                 return Ok(newest);
             }
             report.revises = newest.sha256;
         }
+        self.revision(&lock, report)
+    }
+
+    /// Adds it under its name, or under the next free one of its revisions.
+    pub(super) fn revision(&self, lock: &Lock, mut report: RecoveryReport) -> Result<RecoveryReport> {
         let taken: BTreeSet<String> = self.files()?.into_iter().map(|f| f.id).collect();
-        let name = report.id.clone();
+        let name = match report.id.rsplit_once("-rev") {
+            Some((name, number)) if number.parse::<u32>().is_ok() => name.to_owned(),
+            _ => report.id.clone(),
+        };
         let mut revision = 2u32;
         while taken.contains(&report.id) {
             report.id = format!("{name}-rev{revision}");
             revision += 1;
         }
-        self.append(report)
+        check_id(&report.id)?;
+        self.add(lock, report)
+    }
+
+    /// The names of the files, in the order of the chain.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        Ok(self.files()?.into_iter().map(|f| f.name).collect())
+    }
+
+    /// What one of them holds.
+    pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.0.join(name);
+        std::fs::read(&path).map_err(|e| cannot("read", &path, e))
     }
 
     fn files(&self) -> Result<Vec<Named>> {
@@ -252,10 +285,9 @@ impl ReportFolder {
     }
 
     fn document(&self, name: &str) -> Result<Value> {
-        let path = self.0.join(name);
-        let text = std::fs::read(&path).map_err(|e| cannot("read", &path, e))?;
-        serde_json::from_slice(&text).map_err(|e| {
-            Error::new(ErrorKind::Corrupt, format!("{} is no JSON document", path.display())).with_source(e)
+        serde_json::from_slice(&self.bytes(name)?).map_err(|e| {
+            Error::new(ErrorKind::Corrupt, format!("{} is no JSON document", self.0.join(name).display()))
+                .with_source(e)
         })
     }
 

@@ -183,12 +183,15 @@ pub struct SignOff {
     pub at: DateTime<Utc>,
     /// What they say of it.
     pub statement: Option<String>,
+    /// The SHA-256 of the report as it was when they signed; what was added later is not what they signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 impl SignOff {
     /// A signature.
     #[must_use]
     pub fn new(name: impl Into<String>, role: impl Into<String>, at: DateTime<Utc>) -> Self {
-        Self { name: name.into(), role: role.into(), at, statement: None }
+        Self { name: name.into(), role: role.into(), at, statement: None, sha256: None }
     }
 }

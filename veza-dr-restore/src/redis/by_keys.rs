@@ -10,7 +10,7 @@ use super::{
     choose,
     control::Control,
     databases::{self, Exchange},
-    durable,
+    durable::{self, Loaded},
     info::Version,
     keys::{self, Known, Lane, Pick, Ttl},
     options::KeyConflict,
@@ -26,15 +26,15 @@ pub(crate) async fn restore(run: &mut Run<'_>, only: &[String]) -> Result<Verifi
     let now = run.control.now(run.cx).await?;
     let ttl = Ttl::of(run.options.ttl, run.data.at, now);
     let pick = Pick { only: only.to_vec(), ttl, now, beside: BTreeMap::new() };
-    let done = if !only.is_empty() {
+    let (done, loaded) = if !only.is_empty() {
         Box::pin(in_place(run, pick)).await?
     } else if run.facts.cluster {
-        Box::pin(cluster(run, pick)).await?
+        (Box::pin(cluster(run, pick)).await?, None)
     } else {
-        Box::pin(beside(run, pick)).await?
+        (Box::pin(beside(run, pick)).await?, None)
     };
     let since = Instant::now();
-    match last(run).await {
+    match last(run, loaded).await {
         Ok(how) => run.done("make it last", how, since),
         // Who may restore keys need not be allowed to save; the server does that in its own time.
         Err(e) if super::control::is_refusal(&e) => {
@@ -48,11 +48,12 @@ pub(crate) async fn restore(run: &mut Run<'_>, only: &[String]) -> Result<Verifi
 }
 
 /// Waits until they last on every server that was given keys.
-async fn last(run: &Run<'_>) -> Result<String> {
+async fn last(run: &Run<'_>, loaded: Option<Loaded>) -> Result<String> {
     let lanes = run.lanes().await?;
+    let loaded = loaded.filter(|_| lanes.len() == 1);
     let mut how = std::collections::BTreeSet::new();
     for lane in &lanes {
-        how.insert(durable::wait(run.cx, &lane.control, None).await?);
+        how.insert(durable::wait(run.cx, &lane.control, loaded).await?);
     }
     let how: Vec<&str> = how.into_iter().collect();
     let servers = if lanes.len() > 1 { format!(", on each of {} masters", lanes.len()) } else { String::new() };
@@ -79,7 +80,7 @@ fn how(run: &Run<'_>, replace: bool) -> How {
 }
 
 /// Some keys, over those that are there; all others stay.
-async fn in_place(run: &mut Run<'_>, pick: Pick) -> Result<Verification> {
+async fn in_place(run: &mut Run<'_>, pick: Pick) -> Result<(Verification, Option<Loaded>)> {
     let lanes = run.lanes().await?;
     let (_, own) = run.safety(&[]).await?;
     refuse_newer(run, &own.summary)?;
@@ -100,7 +101,7 @@ async fn in_place(run: &mut Run<'_>, pick: Pick) -> Result<Verification> {
         n => format!(", {n} were there and stay as they are"),
     };
     run.done("restore keys", format!("{} keys{kept}", sent.restored), since);
-    let mut proven = run.prove(Some((&pick, &sent.known))).await.map_err(applied)?;
+    let (mut proven, loaded) = run.prove_saved(Some((&pick, &sent.known))).await.map_err(applied)?;
     if !sent.skipped.is_empty() {
         proven.note("keys", format!("{} were there and stay as they are", sent.skipped.len()));
     }
@@ -110,7 +111,7 @@ async fn in_place(run: &mut Run<'_>, pick: Pick) -> Result<Verification> {
         "somebody may have changed them meanwhile; back: veza-dr rollback",
     )
     .map_err(|e| e.with_effect(Effect::Applied))?;
-    Ok(proven)
+    Ok((proven, loaded))
 }
 
 /// All keys into empty databases, compared there, and exchanged with those that clients use.

@@ -95,12 +95,11 @@ async fn exchange(
     let how = if swapdb { "the old data were served until the last moment" } else { "loaded over the old data" };
     run.done("replicate", format!("{} keys, {how}", spool.keys), since);
     let applied = |e: Error| e.with_effect(Effect::Applied);
-    let loaded = durable::Loaded::now(run.cx, &run.control).await.map_err(applied)?;
-    let proven = run.prove(None).await.map_err(applied)?;
+    let (proven, loaded) = run.prove_saved(None).await.map_err(applied)?;
     proof::require(&proven, "the restored data are", "they are live; back to what they replaced: veza-dr rollback")
         .map_err(applied)?;
     let since = Instant::now();
-    let how = durable::wait(run.cx, &run.control, Some(loaded)).await.map_err(applied)?;
+    let how = durable::wait(run.cx, &run.control, loaded).await.map_err(applied)?;
     run.done("make it last", how, since);
     Ok(Ok(proven))
 }

@@ -48,6 +48,12 @@ pub(crate) async fn wait(cx: &Cx, on: &Control, loaded: Option<Loaded>) -> Resul
     rdb(cx, on).await
 }
 
+/// Whether the server's RDB is what makes its data last, and the one that it writes to be sent stays.
+pub(crate) async fn by_rdb(cx: &Cx, on: &Control) -> bool {
+    let info = on.info(cx, "persistence").await;
+    info.is_ok_and(|info| !info.is_set("aof_enabled")) && keeps_what_it_sent(cx, on).await
+}
+
 /// Whether the RDB that was written to be sent stays: not where the server deletes it, or does not tell.
 async fn keeps_what_it_sent(cx: &Cx, on: &Control) -> bool {
     // A server that does not have the setting deletes nothing.

@@ -71,6 +71,11 @@ impl Pick {
         self.only.is_empty() || self.only.iter().any(|pattern| glob::matches(pattern.as_bytes(), key))
     }
 
+    /// Whether the keys that are taken are left in their databases and with their expiries.
+    pub(crate) fn as_they_are(&self) -> bool {
+        self.ttl == Ttl::Keep && self.beside.is_empty()
+    }
+
     /// Gives the key the expiry that it is to have; false when it is not to be restored.
     pub(crate) fn take(&self, key: &mut Key) -> bool {
         if !self.names(&key.name) {
@@ -100,6 +105,10 @@ impl Known {
 
     pub(crate) fn has(&self, db: u64, key: &[u8]) -> bool {
         self.keys.contains(&self.mark(db, key))
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.keys.len() as u64
     }
 
     fn mark(&self, db: u64, key: &[u8]) -> u128 {

@@ -8,16 +8,19 @@ use std::{
 };
 
 use veza_dr_backup::redis::{
-    RedisConfig,
+    ReadMode, RedisConfig,
     rdb::{Key, Summary},
 };
-use veza_dr_core::{BackupId, Clock, Cx, Error, ErrorKind, Outcome, Report, Result, SystemClock, Verification};
+use veza_dr_core::{
+    BackupId, Clock, Cx, Error, ErrorKind, Outcome, Report, Result, SystemClock, Verdict, Verification,
+};
 
 use super::{
     choose::{BackupFacts, TargetFacts},
     cluster,
     control::{self, Control},
     copy::{self, Copied},
+    durable::{self, Loaded},
     keys::{Known, Lane, Pick},
     merge,
     options::RedisRestoreOptions,
@@ -92,7 +95,12 @@ impl Run<'_> {
 
     /// A copy of everything that is live, in temporary files.
     pub(crate) async fn copy(&self) -> Result<Copied> {
-        Box::pin(copy::copy(self.cx, self.config, self.state.path())).await
+        self.copy_as(self.config.mode).await
+    }
+
+    async fn copy_as(&self, mode: ReadMode) -> Result<Copied> {
+        let config = self.config.clone().with_mode(mode);
+        Box::pin(copy::copy(self.cx, &config, self.state.path())).await
     }
 
     /// Takes and keeps a copy of what is live. `without` are databases of ours in it.
@@ -146,7 +154,44 @@ impl Run<'_> {
     /// Compares what is live with the data, without what has expired by now.
     pub(crate) async fn prove(&mut self, picked: Option<(&Pick, &Known)>) -> Result<Verification> {
         let since = Instant::now();
-        let copied = match self.copy().await {
+        let copied = self.copy().await;
+        self.judge(copied, picked, since).await
+    }
+
+    /// The same, before the data are to be made to last: the server writes what is compared to its own RDB first, where
+    /// it keeps that, and need not write it once more.
+    pub(crate) async fn prove_saved(
+        &mut self,
+        picked: Option<(&Pick, &Known)>,
+    ) -> Result<(Verification, Option<Loaded>)> {
+        let loaded = match Loaded::now(self.cx, &self.control).await {
+            Ok(loaded) => Some(loaded),
+            Err(e) if control::is_refusal(&e) => None,
+            Err(e) => return Err(e),
+        };
+        let since = Instant::now();
+        let copied = if loaded.is_some() && !self.facts.cluster && durable::by_rdb(self.cx, &self.control).await {
+            match self.copy_as(ReadMode::Disk).await {
+                // A server that cannot write has its data compared all the same; that they do not last is told after.
+                Err(e) if e.kind() != ErrorKind::Cancelled => {
+                    tracing::debug!(error = %e.chain(), "no copy by way of the server's disk");
+                    self.copy().await
+                }
+                copied => copied,
+            }
+        } else {
+            self.copy().await
+        };
+        Ok((self.judge(copied, picked, since).await?, loaded))
+    }
+
+    async fn judge(
+        &mut self,
+        copied: Result<Copied>,
+        picked: Option<(&Pick, &Known)>,
+        since: Instant,
+    ) -> Result<Verification> {
+        let copied = match copied {
             Ok(copied) => copied,
             Err(e) if control::is_refusal(&e) => {
                 let mut verification = Verification::default();
@@ -157,11 +202,18 @@ impl Run<'_> {
         };
         let cut = self.control.now(self.cx).await?;
         // Both were read to their ends a moment ago; they are only read again for what must be left out of them.
-        let whole = picked.is_none() && self.data.summary.outlives(cut) && copied.summary.outlives(cut);
-        let verification = if whole {
-            proof::against_given(&self.data.summary, &copied.summary, &BTreeMap::new(), true)
-        } else {
-            compare(self.cx, self.data, &copied.paths(), cut, picked, None).await?
+        let (given, found) = (&self.data.summary, &copied.summary);
+        let all = picked.is_none_or(|(pick, known)| {
+            pick.as_they_are() && known.len() == given.keys() && found.keys() == given.keys()
+        });
+        let whole = (all && given.outlives(cut) && found.outlives(cut)).then(|| {
+            let functions = picked.is_none_or(|(pick, _)| pick.only.is_empty());
+            proof::against_given(given, found, &BTreeMap::new(), functions)
+        });
+        let verification = match whole {
+            // As many keys as were picked can still be others, and a difference is to be named among those picked alone.
+            Some(whole) if picked.is_none() || whole.verdict() == Verdict::Equal => whole,
+            _ => compare(self.cx, self.data, &copied.paths(), cut, picked, None).await?,
         };
         self.done("compare", format!("{} keys read back", verification.rows), since);
         Ok(verification)
