@@ -28,6 +28,19 @@ impl Dockerd {
     /// # Errors
     /// When the programs are not there, or it does not answer within half a minute; its log is in the error.
     pub fn start() -> Result<Self> {
+        // Nothing of the machine's network is touched.
+        Self::start_with(&["--iptables=false", "--ip6tables=false", "--ip-forward=false"])
+    }
+
+    /// The same with a firewall that it manages, for a network of the test's own: [`crate::netns`].
+    ///
+    /// # Errors
+    /// As [`Dockerd::start`].
+    pub fn start_with_firewall() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(network: &[&str]) -> Result<Self> {
         let program = find_in_path("dockerd").ok_or("there is no dockerd: apt-get install docker.io")?;
         let dir = tempfile::tempdir()?;
         let log = std::fs::File::create(dir.path().join("log"))?;
@@ -36,8 +49,7 @@ impl Dockerd {
         let child = GuardedChild::spawn(&program, None, Signal::TERM, grace, |command| {
             command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec"));
             command.arg("--pidfile").arg(at("pid")).arg("--host").arg(format!("unix://{}", at("sock").display()));
-            // Nothing of the machine's network is touched.
-            command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+            command.arg("--bridge=none").args(network);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         })?;
         let dockerd = Self { _child: child, dir };

@@ -14,6 +14,7 @@ pub mod fixtures;
 pub mod hook_store;
 pub mod http;
 pub mod knot;
+pub mod netns;
 pub mod oracle;
 pub mod outage_store;
 pub mod ports;
