@@ -495,6 +495,9 @@ fn people_add_to_a_report(scene: &Scene, id: &str, sealed: &Value) {
     let shown = scene.run(&["report", "findings"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("2020-01-31 OVERDUE") && shown.contains("1 finding open, 1 overdue"), "{shown}");
+    let status = scene.run(&["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("1 finding of drills and recoveries to be mended, 1 overdue"), "{status}");
     report(&["retest", id, "--finding", "disk", "--outcome", "passed", "--text", "replaced, 12 s now"]);
     assert_eq!(report(&["findings"]), json!([]));
     let signed = report(&["sign", id, "--name", "bob", "--role", "CTO", "--statement", "as planned"]);

@@ -20,6 +20,7 @@
 mod alarm_section;
 mod calendar;
 mod calendar_view;
+mod finding_section;
 mod live;
 pub(crate) mod look;
 mod overview;

@@ -24,7 +24,7 @@ use veza_dr_failover::{
     http::{Server, ServerConfig, routes},
     metrics::Metrics,
     report::{
-        Availability, AvailabilitySpan, CheckLine, CleanUp, CleanUpItem, Comparison, Criterion, Finding,
+        Addition, Availability, AvailabilitySpan, CheckLine, CleanUp, CleanUpItem, Comparison, Criterion, Finding,
         FindingSeverity, Outcome, Person, RecoveryReport, RecoveryTime, ReportFolder, ReportKind, TimelineStep,
         Version,
     },
@@ -273,6 +273,10 @@ async fn without_a_token_only_this_machine_by_its_own_name() {
 async fn pages_are_whole_in_both_languages_and_hostile_names_stay_text() {
     let dir = tempfile::tempdir().unwrap();
     report(dir.path(), "drill-1", HOSTILE);
+    let folder = ReportFolder::new(dir.path().join("reports"));
+    folder.amend("drill-1", Addition::Finding(Finding::new("F-1", FindingSeverity::High, HOSTILE))).unwrap();
+    let due = "2020-01-31".parse().unwrap();
+    folder.amend("drill-1", Addition::Owner { finding: "F-1".into(), owner: HOSTILE.into(), due }).unwrap();
     let run = waiting_run(dir.path()).await;
     let desk = Desk::open(dir, None).await;
     let local = ("Host", "localhost");
@@ -310,8 +314,17 @@ async fn pages_are_whole_in_both_languages_and_hostile_names_stay_text() {
     }
     assert!(first.contains("Steps done: 1/2") && first.contains("waits for a person"), "{first}");
     assert!(first.contains("By month"), "{first}");
+    assert!(first.contains("To be mended") && first.contains("overdue"), "{first}");
+    // A drill with two revisions is one drill: its state, its finding and its line lead to the newest one.
+    let page = Page::parse(&desk.page("/", &[local]).await.2);
+    let links = page.elements.iter().filter(|(name, a)| name == "a" && a["href"].starts_with("/reports/drill-1"));
+    let links: Vec<&str> = links.map(|(_, a)| a["href"].as_str()).collect();
+    assert_eq!(links, ["/reports/drill-1-rev3"; 3]);
+    let all = Page::parse(&desk.page("/reports", &[local]).await.2);
+    assert_eq!(all.text.matches("Isolated drill").count(), 3, "the chain has all of them");
     let french = text("/?lang=fr").await;
     assert!(french.contains("État de préparation à la reprise") && french.contains("fragile"), "{french}");
+    assert!(french.contains("À corriger") && french.contains("en retard"), "{french}");
     assert!(text("/reports").await.contains("The chain of reports is whole."));
     // The policy of a report names the style that the page has.
     let (code, head, body) = desk.page("/reports/drill-1?lang=fr", &[local]).await;

@@ -1,9 +1,11 @@
-//! What `status` tells of recovery: objectives, forecasts, the last recoveries and drills, alarms.
+//! What `status` tells of recovery: objectives, forecasts, the last recoveries and drills, alarms, what is to be
+//! mended.
 
 use veza_dr_core::{Clock, SystemClock};
 use veza_dr_failover::{
     alarm::AlarmView,
     measure::{Availability, AvailabilityLog, Forecast, Objectives, RecoveryKind, RecoveryRecord},
+    report::OpenFinding,
 };
 
 use super::Session;
@@ -28,6 +30,8 @@ pub(crate) struct Readiness {
     /// What probes saw in the window; `None`: no probes are configured, or their files cannot be read.
     pub(crate) availability: Option<Availability>,
     pub(crate) alarms: Option<AlarmView>,
+    /// What this host's reports leave to be mended; `None`: they cannot be read.
+    pub(crate) findings: Option<Vec<OpenFinding>>,
 }
 
 pub(crate) async fn readiness(session: &Session, wiring: &Wiring) -> Readiness {
@@ -70,7 +74,8 @@ pub(crate) async fn readiness(session: &Session, wiring: &Wiring) -> Readiness {
         },
         false => None,
     };
-    Readiness { scenarios: scenarios.collect(), history_unknown, availability, alarms }
+    let findings = wiring.reports().and_then(|reports| reports.open_findings()).map_err(|e| session.out.warn(&e)).ok();
+    Readiness { scenarios: scenarios.collect(), history_unknown, availability, alarms, findings }
 }
 
 impl Wiring {

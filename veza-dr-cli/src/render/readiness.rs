@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Local, Utc};
 use comfy_table::{Cell, Color};
 use serde_json::{Value, json};
 use veza_dr_failover::{
@@ -13,7 +13,8 @@ use veza_dr_failover::{
 use super::{
     Paint,
     human::{right, table},
-    words::{local, span},
+    report::findings_json,
+    words::{local, many, span},
 };
 use crate::commands::{Readiness, ScenarioReady};
 
@@ -53,6 +54,15 @@ pub(crate) fn readiness_text(ready: &Readiness, now: DateTime<Utc>, paint: Paint
     }
     if let Some(alarms) = &ready.alarms {
         text.push_str(&alarms_text(alarms, now, paint));
+    }
+    if let Some(open) = ready.findings.as_ref().filter(|open| !open.is_empty()) {
+        let today = now.with_timezone(&Local).date_naive();
+        let overdue = match open.iter().filter(|f| f.is_overdue(today)).count() {
+            0 => "none overdue".to_owned(),
+            n => paint.bad(&format!("{n} overdue")),
+        };
+        let open = many(open.len() as u64, "finding", "findings");
+        text.push_str(&format!("{open} of drills and recoveries to be mended, {overdue}: veza-dr report findings\n"));
     }
     text
 }
@@ -134,6 +144,8 @@ pub(crate) fn readiness_json(ready: &Readiness, all: &mut Value) {
     });
     all["scenarios"] = scenarios.collect();
     all["history_unknown"] = json!(ready.history_unknown);
+    let today = Local::now().date_naive();
+    all["findings"] = ready.findings.as_ref().map_or(Value::Null, |open| findings_json(open, today));
     all["service_availability"] = match &ready.availability {
         Some(a) => {
             let mut seen = json!(a);

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use veza_dr_core::status::{ComponentStatus, Protection, Status};
 
 use super::{
-    Dashboard, Readiness, Ready, Reason, alarm_section, calendar_view,
+    Dashboard, Readiness, Ready, Reason, alarm_section, calendar_view, finding_section,
     look::{Asked, tag},
     readiness, report_pages, run_page,
 };
@@ -34,6 +34,7 @@ pub(super) fn overview(dashboard: &Dashboard, asked: &Asked) -> (String, String)
     components(&mut out, asked, status.as_ref());
     calendar_view::section(&mut out, asked, &dashboard.0.calendar.days(), &seen.reports);
     next(&mut out, asked, status.as_ref(), &found);
+    finding_section::section(&mut out, asked, &seen.findings);
     let heading = asked.t("Latest reports", "Derniers rapports");
     let _ = write!(out, "<section aria-labelledby=\"reports\"><h2 id=\"reports\">{heading}</h2>");
     let newest: Vec<_> = seen.reports.iter().rev().take(REPORTS).collect();

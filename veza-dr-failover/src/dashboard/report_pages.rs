@@ -103,7 +103,7 @@ pub(super) fn list(asked: &Asked, dashboard: &Dashboard) -> (String, String) {
         ),
     };
     out.push_str(&text);
-    let all: Vec<_> = seen.reports.iter().rev().collect();
+    let all: Vec<_> = seen.sealed.iter().rev().collect();
     table(
         &mut out,
         asked,

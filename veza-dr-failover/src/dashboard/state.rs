@@ -17,7 +17,7 @@ use super::{
 use crate::{
     alarm::{AlarmView, Desk},
     metrics::Metrics,
-    report::{ChainCheck, ReportFolder, ReportSummary},
+    report::{ChainCheck, OpenFinding, ReportFolder, ReportSummary},
 };
 
 /// How often files are looked at for a change.
@@ -51,8 +51,12 @@ impl DashboardConfig {
 /// What the files held when they were last looked at.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
-    /// All reports, the oldest first.
+    /// All reports with their revisions, in the order of the chain.
+    pub(super) sealed: Vec<ReportSummary>,
+    /// The newest revision of each, the oldest first.
     pub(super) reports: Vec<ReportSummary>,
+    /// What they leave to be mended, what is due first in front.
+    pub(super) findings: Vec<OpenFinding>,
     /// Whether their chain is whole; absent when it could not be looked at.
     pub(super) chain: Option<ChainCheck>,
     /// The newest run that has not ended.
@@ -167,11 +171,19 @@ impl Dashboard {
         let state_dir = &self.0.config.state_dir;
         if reports {
             match self.0.reports.survey() {
-                Ok((reports, chain)) => (seen.reports, seen.chain) = (reports, Some(chain)),
+                Ok((sealed, chain)) => {
+                    seen.reports = ReportSummary::newest_of_each(&sealed);
+                    (seen.sealed, seen.chain) = (sealed, Some(chain));
+                }
+                Err(e) => seen.problems.push(e.chain()),
+            }
+            match self.0.reports.open_findings() {
+                Ok(open) => seen.findings = open,
                 Err(e) => seen.problems.push(e.chain()),
             }
         } else {
-            (seen.reports, seen.chain) = (before.reports.clone(), before.chain.clone());
+            (seen.sealed, seen.reports) = (before.sealed.clone(), before.reports.clone());
+            (seen.findings, seen.chain) = (before.findings.clone(), before.chain.clone());
         }
         match self.desk().map(|desk| desk.view()).transpose() {
             Ok(alarms) => seen.alarms = alarms.unwrap_or_default(),

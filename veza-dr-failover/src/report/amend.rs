@@ -114,7 +114,7 @@ impl ReportFolder {
         let all = self.list()?;
         let mut open = BTreeMap::new();
         let mut mended = BTreeMap::new();
-        for summary in all.iter().filter(|s| newest_of(&all, s).id == s.id) {
+        for summary in &ReportSummary::newest_of_each(&all) {
             let report = self.read(&summary.id)?;
             for retest in &report.retests {
                 let Some(first) = all.iter().find(|s| s.id == retest.report).map(|s| first_of(&all, s)) else {
@@ -140,6 +140,17 @@ impl ReportFolder {
             (f.finding.due.is_none(), f.finding.due, std::cmp::Reverse(f.finding.severity), f.found_at)
         });
         Ok(open)
+    }
+}
+
+impl ReportSummary {
+    /// Of each report the newest revision alone, in the order in which what they tell of began: a drill whose report was
+    /// signed later is neither a second drill nor a later one.
+    #[must_use]
+    pub fn newest_of_each(all: &[Self]) -> Vec<Self> {
+        let mut newest: Vec<Self> = all.iter().filter(|s| newest_of(all, s).id == s.id).cloned().collect();
+        newest.sort_by_key(|s| s.started_at);
+        newest
     }
 }
 
@@ -261,6 +272,16 @@ mod tests {
         assert_eq!(folder.newest("latest").unwrap().id, "first-rev3");
         let check = folder.verify().unwrap();
         assert_eq!((check.reports, check.is_whole()), (4, true), "{check:?}");
+    }
+
+    #[test]
+    fn a_revision_is_neither_another_report_nor_a_later_one() {
+        let (_dir, folder) = folder();
+        folder.amend("first", Addition::Lesson("more room".into())).unwrap();
+        let names = |reports: Vec<ReportSummary>| reports.into_iter().map(|s| s.id).collect::<Vec<_>>();
+        let all = folder.list().unwrap();
+        assert_eq!(names(ReportSummary::newest_of_each(&all)), ["first-rev2", "second"]);
+        assert_eq!(names(all), ["first", "second", "first-rev2"]);
     }
 
     #[test]

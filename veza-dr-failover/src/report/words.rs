@@ -218,7 +218,7 @@ impl Language {
         }
     }
 
-    pub(super) fn severity(self, severity: FindingSeverity) -> &'static str {
+    pub(crate) fn severity(self, severity: FindingSeverity) -> &'static str {
         match severity {
             FindingSeverity::Info => self.pick("info", "information"),
             FindingSeverity::Low => self.pick("low", "faible"),
