@@ -28,4 +28,5 @@ if [ "$what" != demo ]; then
     tests/servers/fetch-postgres.sh target/servers/postgres
     tests/servers/fetch-seaweedfs.sh target/servers/seaweedfs
     tests/servers/fetch-ministack.sh target/servers/ministack
+    tests/servers/fetch-valkey.sh target/servers/valkey
 fi

@@ -58,18 +58,59 @@ pub async fn keys(client: &mut RedisClient) -> Result<Vec<Vec<u8>>> {
 /// Type, expiry and content of one key of the selected database; `None` when it has gone.
 async fn describe(client: &mut RedisClient, key: &[u8]) -> Result<Option<String>> {
     let kind = client.run(&[b"TYPE", key]).await?.text();
-    let expiry = client.run(&[b"PEXPIRETIME", key]).await?.int();
+    let expiry = expiry(client, key).await?;
     let content = match kind.as_str() {
         "none" => return Ok(None),
         "string" => digest(&client.run(&[b"GET", key]).await?.bytes()),
         "list" => all(client.run(&[&b"LRANGE"[..], key, b"0", b"-1"]).await?.items(), false),
         "set" => all(client.run(&[b"SMEMBERS", key]).await?.items(), true),
         "hash" => pairs(client.run(&[b"HGETALL", key]).await?.items()),
-        "zset" => pairs(client.run(&[&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"]).await?.items()),
+        "zset" => scores(client.run(&[&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"]).await?.items())?,
         "stream" => stream(client.run(&[&b"XINFO"[..], b"STREAM", key, b"FULL", b"COUNT", b"0"]).await?.items()),
         other => format!("DUMP {}", digest(&client.run(&[b"DUMP", key]).await?.bytes())).replace("DUMP", other),
     };
     Ok(Some(format!("{kind} expires {expiry}\n{content}")))
+}
+
+/// In milliseconds since 1970, -1 for never.
+async fn expiry(client: &mut RedisClient, key: &[u8]) -> Result<i64> {
+    match client.run(&[b"PEXPIRETIME", key]).await {
+        Ok(answer) => Ok(answer.int()),
+        // Redis 6 says only how long is left: to the second, as its own clock goes on meanwhile.
+        Err(e) if e.to_string().contains("unknown command") => {
+            let left = client.run(&[b"PTTL", key]).await?.int();
+            let now = client.run(&["TIME"]).await?;
+            let [seconds, micros] = now.items() else { return Err(format!("TIME: {now:?}").into()) };
+            let now: i64 = seconds.text().parse::<i64>()? * 1000 + micros.text().parse::<i64>()? / 1000;
+            Ok(if left < 0 { left } else { (now + left + 500) / 1000 * 1000 })
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Scores as numbers: how many digits a server writes is a matter of its version.
+fn scores(items: &[Reply]) -> Result<String> {
+    let mut pairs = Vec::new();
+    for pair in items.chunks(2) {
+        let score: f64 = pair.get(1).ok_or("a member without a score")?.text().parse()?;
+        pairs.push(format!("{:?} {score:?}", pair[0]).into_bytes());
+    }
+    pairs.sort();
+    Ok(shown(&pairs))
+}
+
+/// A reply without what Redis 7.2 and its kin tell beside what others do.
+fn as_before(reply: &Reply) -> String {
+    let Reply::Array(items) = reply else { return format!("{reply:?}") };
+    let (mut parts, mut items) = (Vec::new(), items.iter());
+    while let Some(item) = items.next() {
+        if matches!(item, Reply::Bulk(Some(name)) if name == b"active-time") {
+            items.next();
+        } else {
+            parts.push(as_before(item));
+        }
+    }
+    format!("[{}]", parts.join(", "))
 }
 
 fn all(items: &[Reply], sort: bool) -> String {
@@ -90,7 +131,7 @@ fn pairs(items: &[Reply]) -> String {
 fn stream(items: &[Reply]) -> String {
     let facts: BTreeMap<String, String> = items
         .chunks(2)
-        .map(|pair| (pair[0].text(), pair.get(1).map(|v| format!("{v:?}")).unwrap_or_default()))
+        .map(|pair| (pair[0].text(), pair.get(1).map(as_before).unwrap_or_default()))
         .filter(|(name, _)| !name.starts_with("radix-tree"))
         .collect();
     let lines: Vec<Vec<u8>> = facts.into_iter().map(|(name, value)| format!("{name} {value}").into_bytes()).collect();
@@ -117,7 +158,13 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 async fn functions(client: &mut RedisClient, state: &mut DatabaseState) -> Result<()> {
-    for library in client.run(&["FUNCTION", "LIST", "WITHCODE"]).await?.items() {
+    let libraries = match client.run(&["FUNCTION", "LIST", "WITHCODE"]).await {
+        Ok(libraries) => libraries,
+        // Redis 6 has none.
+        Err(e) if e.to_string().contains("unknown command") => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for library in libraries.items() {
         let facts: BTreeMap<String, &Reply> =
             library.items().chunks(2).filter_map(|pair| Some((pair[0].text(), pair.get(1)?))).collect();
         let name = facts.get("library_name").map(|name| name.text()).unwrap_or_default();

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::child::{GuardedChild, find_in_path};
+use crate::fixtures::servers_dir;
 use crate::ports::free_port;
 use crate::postgres_server::random_hex;
 use crate::redis_client::{RedisClient, Reply};
@@ -25,6 +26,7 @@ pub struct RedisOptions {
     /// Lines of the configuration file, after the defaults; the last of a name wins.
     pub lines: Vec<String>,
     tls: Option<TlsPaths>,
+    kin: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,13 @@ struct TlsPaths {
 }
 
 impl RedisOptions {
+    /// Another server than Debian's Redis: `valkey-9`, `valkey-8` or `redis-6`, as `tests/servers/fetch-valkey.sh` fetches
+    /// them.
+    #[must_use]
+    pub fn of(kin: &'static str) -> Self {
+        Self { kin: Some(kin), ..Self::default() }
+    }
+
     /// Adds one line of configuration.
     #[must_use]
     pub fn with(mut self, line: impl Into<String>) -> Self {
@@ -72,6 +81,15 @@ impl RedisOptions {
 const DEFAULT_LINES: &str = "bind 127.0.0.1\nprotected-mode no\ndaemonize no\nsave \"\"\nappendonly no\n\
      repl-diskless-sync-delay 0\nenable-debug-command yes\nstop-writes-on-bgsave-error yes\nlogfile \"\"\n";
 
+/// The program of another server.
+pub fn kin_program(kin: &str) -> Result<PathBuf> {
+    let program = servers_dir().join("valkey").join(kin).join("server");
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(format!("{} is missing: tests/servers/fetch-valkey.sh fetches it", program.display()).into())
+}
+
 /// A running (or stopped) Redis server with a folder of its own.
 ///
 /// The user `default` has a random password. Dropping the value kills the process and removes the folder; a test
@@ -91,7 +109,10 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts a server; returns when it answers.
     pub async fn start(options: RedisOptions) -> Result<Self> {
-        let program = find_in_path("redis-server").ok_or("redis-server is missing: scripts/setup.sh installs it")?;
+        let program = match options.kin {
+            None => find_in_path("redis-server").ok_or("redis-server is missing: scripts/setup.sh installs it")?,
+            Some(kin) => kin_program(kin)?,
+        };
         let dir = tempfile::Builder::new().prefix("veza-redis-").tempdir()?;
         std::fs::create_dir(dir.path().join("data"))?;
         let password = random_hex()?;
@@ -130,6 +151,10 @@ impl RedisServer {
         if let (Some(tls), Some(port)) = (&self.options.tls, self.tls_port) {
             let (ca, cert, key) = (tls.ca.display(), tls.cert.display(), tls.key.display());
             writeln!(config, "tls-port {port}\ntls-ca-cert-file {ca}\ntls-cert-file {cert}\ntls-key-file {key}")?;
+        }
+        if self.options.kin == Some("redis-6") {
+            // Not known yet.
+            config = config.replace("enable-debug-command yes\n", "");
         }
         for line in &self.options.lines {
             writeln!(config, "{line}")?;

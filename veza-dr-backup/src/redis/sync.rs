@@ -84,6 +84,12 @@ impl Sync {
                 false
             }
         };
+        // Valkey writes for a replica as old as 8.0 unless it says its version, and gives up at the first hash whose fields
+        // expire. Whoever does not know the word, as Redis, says so, and that is all.
+        match wire.ask(&[b"REPLCONF", b"version", b"255.255.255"]).await? {
+            Err(reply) if reply.starts_with("NOPERM") => return refusal(&reply),
+            Ok(_) | Err(_) => {}
+        }
         let reply = match wire.ask(&[b"PSYNC", b"?", b"-1"]).await? {
             Ok(reply) => reply,
             Err(reply) => return refusal(&reply),

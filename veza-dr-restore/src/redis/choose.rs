@@ -164,6 +164,13 @@ fn whatever_the_way(ours: bool, target: &TargetFacts, backup: &BackupFacts) -> V
     blockers
 }
 
+/// What Redis came up with after Valkey had gone its own way: to Valkey these versions are somebody else's (`rdb.h` of
+/// Valkey 9), although its own numbers are higher.
+fn foreign(target: &TargetFacts, backup: &BackupFacts) -> Option<String> {
+    let theirs = target.product == Product::Valkey && backup.magic == "REDIS" && backup.rdb_version > 11;
+    theirs.then(|| format!("the backup is RDB version {} of Redis, which Valkey does not read", backup.rdb_version))
+}
+
 fn against_replication(options: &RedisRestoreOptions, target: &TargetFacts, backup: &BackupFacts) -> Vec<String> {
     let mut against = Vec::new();
     if target.cluster {
@@ -175,6 +182,7 @@ fn against_replication(options: &RedisRestoreOptions, target: &TargetFacts, back
     if let Some(reads) = target.reads.filter(|reads| *reads < backup.rdb_version) {
         against.push(format!("the backup is RDB version {}, it reads up to {reads}", backup.rdb_version));
     }
+    against.extend(foreign(target, backup));
     if !target.configurable {
         against.push("CONFIG is not allowed".to_owned());
     }
@@ -206,6 +214,9 @@ fn against_keys(options: &RedisRestoreOptions, only: bool, target: &TargetFacts,
              allow_downgrade",
             backup.rdb_version
         ));
+    }
+    if !options.allow_downgrade {
+        against.extend(foreign(target, backup));
     }
     if !only && !target.cluster {
         let spare = spare_databases(target, backup);
@@ -340,6 +351,12 @@ mod tests {
         b = backup();
         b.rdb_version = 12;
         blocked(&target(), &b, "RDB version 12");
+        // A number below Valkey's own is no version that it reads.
+        (t, b) = (target(), backup());
+        (t.product, t.version, t.reads, b.rdb_version) = (Product::Valkey, Version(9, 1, 2), Some(80), 12);
+        blocked(&t, &b, "RDB version 12 of Redis, which Valkey does not read");
+        b.rdb_version = 11;
+        assert_eq!(chosen(&RedisRestoreOptions::new("/x"), &t, &b).blockers, [""; 0]);
     }
 
     #[test]

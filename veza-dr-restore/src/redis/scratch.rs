@@ -81,7 +81,7 @@ impl Scratch {
                 let last: Vec<&str> = log.lines().rev().filter(|l| l.contains(" # ")).take(3).collect();
                 let text = format!("the scratch server could not load the data ({status}): {}", last.join("; "));
                 return Err(Error::new(ErrorKind::Unsupported, text)
-                    .with_help("is this redis-server older than the backup's server?"));
+                    .with_help("it takes a server of the backup's kind, and not an older one: name its program, restore.redis_server"));
             }
             if let Ok(control) = Control::connect(cx, &self.endpoint).await
                 && let Ok(info) = control.info(cx, "persistence").await

@@ -39,6 +39,14 @@ impl<R: Read> Input<R> {
                 }
                 Ok(())
             }
+            22 => {
+                for _ in 0..self.length()? {
+                    self.skip_string()?;
+                    self.skip_string()?;
+                    self.skip(8)?;
+                }
+                Ok(())
+            }
             24 => {
                 self.skip(8)?;
                 for _ in 0..self.length()? {

@@ -125,6 +125,41 @@ fn what_is_not_known_is_named() {
     assert_eq!((summary.magic.as_str(), summary.keys()), ("VALKEY080", 1));
 }
 
+/// Bytes of Valkey 9.1.2: `HSET h a 1 b 2 c 3`, `HEXPIRE h 100000 FIELDS 1 b`.
+#[test]
+fn fields_of_valkey_have_moments_of_their_own() {
+    let body = |moment: &[u8]| {
+        [
+            b"\xfe\x00\xfb\x01\x00\x16\x01h\x03\x01a\xc0\x01",
+            &[0xff; 8][..],
+            b"\x01b\xc0\x02",
+            moment,
+            b"\x01c\xc0\x03",
+            &[0xff; 8],
+        ]
+        .concat()
+    };
+    let summary = |magic: &str, body: &[u8]| Summary::of(&mut Reader::new(&rdb(magic, &[body])[..]).unwrap());
+    let moment = b"\xb1\xb6\xa2\x27\xa2\x01\x00\x00";
+    let found = summary("VALKEY080", &body(moment)).unwrap();
+    let db = &found.databases[&0];
+    assert_eq!((db.keys, db.types["hash"], db.undigested), (1, 1, 0));
+    // Another moment is other content; a hash without any is the same in the form that has no room for them.
+    assert_ne!(db.digest, summary("VALKEY080", &body(&[1, 0, 0, 0, 0, 0, 0, 0])).unwrap().databases[&0].digest);
+    let plain = b"\xfe\x00\xfb\x01\x00\x04\x01h\x03\x01a\xc0\x01\x01b\xc0\x02\x01c\xc0\x03";
+    let never = summary("VALKEY080", &body(&[0xff; 8])).unwrap();
+    assert_eq!(never.databases[&0].digest, summary("VALKEY080", plain).unwrap().databases[&0].digest);
+    assert!(summary("REDIS0012", &body(moment)).unwrap_err().to_string().contains("type 22 of REDIS0012"));
+    // What is passed over ends where it ends.
+    let file = rdb("VALKEY080", &[&body(moment)]);
+    let mut reader = Reader::new(&file[..]).unwrap();
+    let mut keys = 0;
+    while let Some(item) = reader.next().unwrap() {
+        keys += u64::from(matches!(item, Item::Key(_)));
+    }
+    assert_eq!(keys, 1);
+}
+
 #[test]
 fn counts_that_differ_from_what_was_announced_are_damage() {
     let fine = rdb("REDIS0010", &[b"\xfe\x03\xfb\x01\x00\x00\x01k\x01v"]);
@@ -148,6 +183,7 @@ fn what_is_written_reads_back() {
     let summary = Summary::of(&mut Reader::new(&all[..]).unwrap()).unwrap();
     assert!(summary.checksum);
     assert_eq!((summary.functions, summary.databases[&7].keys, summary.databases[&7].expires), (1, 2, 1));
+    assert!(Writer::new(11).take() == b"REDIS0011" && Writer::new(80).take() == b"VALKEY080");
 }
 
 proptest! {

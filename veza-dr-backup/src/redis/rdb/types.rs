@@ -106,7 +106,8 @@ impl ValueType {
     pub fn of(byte: u8, header: Header) -> Result<Self> {
         let known = match header.dialect {
             Dialect::Redis => matches!(byte, 0..=5 | 7 | 9..=21 | 24 | 25),
-            Dialect::Valkey => matches!(byte, 0..=5 | 7 | 9..=21),
+            // 22 was something else in Redis before its release.
+            Dialect::Valkey => matches!(byte, 0..=5 | 7 | 9..=22),
         };
         if known {
             return Ok(Self(byte));
@@ -130,7 +131,7 @@ impl ValueType {
             1 | 10 | 14 | 18 => Class::List,
             2 | 11 | 20 => Class::Set,
             3 | 5 | 12 | 17 => Class::Zset,
-            4 | 9 | 13 | 16 | 24 | 25 => Class::Hash,
+            4 | 9 | 13 | 16 | 22 | 24 | 25 => Class::Hash,
             15 | 19 | 21 => Class::Stream,
             _ => Class::Module,
         }
@@ -147,6 +148,7 @@ impl ValueType {
             15 => 9,
             16..=19 => 10,
             20 | 21 => 11,
+            22 => 80,
             _ => 12,
         }
     }

@@ -94,6 +94,7 @@ impl<R: Read> Input<R> {
                 let elements = packed(self, packing)?;
                 self.hash(elements, false, &mut bench.part)?
             }
+            22 => self.hash_with_moments(&mut bench.part)?,
             24 => self.hash_with_expiries(&mut bench.part)?,
             25 => {
                 let _earliest: [u8; 8] = self.array()?;
@@ -174,6 +175,20 @@ impl<R: Read> Input<R> {
                 part.end_item();
             }
             close_field(part, if after == 0 { 0 } else { earliest.wrapping_add(after).wrapping_sub(1) });
+            sum = sum.wrapping_add(part.finish());
+        }
+        Ok(sum)
+    }
+
+    /// As Valkey has it: the moment of each field in milliseconds since 1970, -1 for never.
+    fn hash_with_moments(&mut self, part: &mut Hasher) -> Result<u128> {
+        let mut sum = 0u128;
+        for _ in 0..self.length()? {
+            for _ in 0..2 {
+                self.string_to(part)?;
+                part.end_item();
+            }
+            close_field(part, u64::try_from(i64::from_le_bytes(self.array()?)).unwrap_or(0));
             sum = sum.wrapping_add(part.finish());
         }
         Ok(sum)

@@ -2,6 +2,9 @@
 
 use super::crc::Crc64;
 
+/// The first version of Valkey's own.
+const VALKEY: u16 = 80;
+
 /// Puts an RDB together; what is ready is taken from it piece by piece.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -10,11 +13,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins a file of this version.
+    /// Begins a file of this version: from 80 on it is one of Valkey's, which counts from there so that nobody takes the
+    /// one for the other (`rdb.h` of Valkey 9).
     #[must_use]
     pub fn new(version: u16) -> Self {
         let mut writer = Self::default();
-        writer.out.extend_from_slice(format!("REDIS{version:04}").as_bytes());
+        let head = if version < VALKEY { format!("REDIS{version:04}") } else { format!("VALKEY{version:03}") };
+        writer.out.extend_from_slice(head.as_bytes());
         writer
     }
 
