@@ -61,6 +61,10 @@ async fn valkey_9_with_fields_that_expire_and_a_form_of_its_own() {
     let manifest = recovery.backup(&source).await;
     assert!(manifest.source.server_version.contains("9.1.2 (Valkey)"), "{}", manifest.source.server_version);
     assert_eq!(manifest.details["total"]["magic"], "VALKEY080", "{:#}", manifest.details);
+    let folder = recovery.path().join("store/redis").join(manifest.id.to_string());
+    let recipe = std::fs::read_to_string(folder.join("RECOVER.md")).unwrap();
+    assert!(recipe.contains("Valkey 9.1.2 as of") && recipe.contains("valkey-server --port"), "{recipe}");
+    assert!(!recipe.contains("redis-server") && !recipe.contains("redis-cli"), "{recipe}");
     // Without a file of the server's own, too: it writes for the oldest replica unless it is told better.
     source.client().await.unwrap().run(&["CONFIG", "SET", "save", ""]).await.unwrap();
     assert_eq!(recovery.backup(&source).await.contents, manifest.contents);

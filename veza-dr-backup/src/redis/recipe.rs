@@ -13,8 +13,18 @@ pub(crate) fn write(manifest: &Manifest) -> String {
     // Writing to a String cannot fail; a manifest without details has its objects all the same.
     let detail = RedisDetail::of(manifest).ok();
     let _ = fill(&mut out, manifest, detail.as_ref());
+    if manifest.source.server_version.ends_with(VALKEY) {
+        // Its own form of the RDB takes its own programs, which do the same by other names.
+        out = out.replace(VALKEY, "").replace("\nRedis ", "\nValkey ");
+        for program in ["server", "cli", "check-rdb"] {
+            out = out.replace(&format!("redis-{program}"), &format!("valkey-{program}"));
+        }
+    }
     out
 }
+
+/// How the version of one ends.
+const VALKEY: &str = " (Valkey)";
 
 fn fill(out: &mut String, manifest: &Manifest, detail: Option<&RedisDetail>) -> std::fmt::Result {
     let parts = detail.map(|d| d.parts.as_slice()).unwrap_or_default();

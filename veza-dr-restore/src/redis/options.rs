@@ -1,10 +1,21 @@
 //! How a Redis restore is carried out: plain data.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use veza_dr_core::SecretString;
+use veza_dr_core::{Manifest, SecretString};
 
-use super::instance::{Instance, ServerFiles};
+use super::{
+    instance::{Instance, ServerFiles},
+    scratch::in_path,
+};
+
+/// The program for scratch restores unless another is named.
+const REDIS: &str = "redis-server";
 
 /// The way the data reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,7 +127,7 @@ impl RedisRestoreOptions {
             connect_within: Duration::from_secs(10),
             instance: None,
             server_files: ServerFiles::default(),
-            redis_server: PathBuf::from("redis-server"),
+            redis_server: PathBuf::from(REDIS),
         }
     }
 
@@ -195,6 +206,14 @@ impl RedisRestoreOptions {
     pub fn with_server_files(mut self, files: ServerFiles) -> Self {
         self.server_files = files;
         self
+    }
+
+    /// The program for a scratch restore of this backup: Valkey's where the backup is of one, this host has it, and no other
+    /// was named.
+    pub(crate) fn scratch_server(&self, of: &Manifest) -> PathBuf {
+        let valkey = || of.source.server_version.ends_with("(Valkey)").then(|| in_path(Path::new("valkey-server")));
+        let own = (self.redis_server == Path::new(REDIS)).then(valkey).flatten().flatten();
+        own.unwrap_or_else(|| self.redis_server.clone())
     }
 
     /// With this program for scratch restores.

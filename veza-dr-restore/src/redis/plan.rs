@@ -70,7 +70,7 @@ pub(crate) fn fingerprint(location: &str, facts: &TargetFacts) -> String {
 pub(crate) fn scratch(request: &RestoreRequest, manifest: &Manifest, options: &RedisRestoreOptions) -> RestorePlan {
     let mut plan = RestorePlan::new(manifest.id.clone(), request.clone(), "scratch".to_owned());
     plan.step(format!("fetch backup {} and compare it with its manifest", manifest.id), false);
-    plan.step(format!("start {} on the loopback interface with it", options.redis_server.display()), false);
+    plan.step(format!("start {} on the loopback interface with it", options.scratch_server(manifest).display()), false);
     plan.step("read everything back, compare, and remove the server", false);
     plan
 }

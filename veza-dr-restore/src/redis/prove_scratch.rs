@@ -33,10 +33,11 @@ pub(crate) async fn prove(
     report.push("fetch", Outcome::Ok, format!("{} keys, whole", spooled.summary.keys()), since.elapsed());
     let databases = spooled.summary.databases.last_key_value().map_or(16, |(last, _)| last + 1).max(16);
     let mut found = Verification::default();
+    let program = options.scratch_server(from);
     for file in &spooled.files {
         let since = Instant::now();
         let folder = state.path().join("server");
-        let done = one(cx, options, &folder, file, state, databases).await;
+        let done = one(cx, &program, &folder, file, state, databases).await;
         remove(&folder)?;
         let part = done?;
         report.push("load and compare", Outcome::Ok, format!("{} keys", part.rows), since.elapsed());
@@ -47,7 +48,7 @@ pub(crate) async fn prove(
 
 async fn one(
     cx: &Cx,
-    options: &RedisRestoreOptions,
+    program: &Path,
     folder: &Path,
     file: &Path,
     state: &StateDir,
@@ -64,7 +65,7 @@ async fn one(
     })?;
     let files = vec![file.to_path_buf()];
     let summary = proof::read(cx, &files, |_| true).await?;
-    let scratch = Scratch::start(cx, &options.redis_server, folder, databases).await?;
+    let scratch = Scratch::start(cx, program, folder, databases).await?;
     let done = async {
         let control = Control::connect(cx, &scratch.endpoint).await?;
         let copied = copy::copy(cx, &scratch.config, state.path()).await?;

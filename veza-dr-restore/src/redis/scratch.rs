@@ -116,7 +116,7 @@ fn find(program: &Path) -> Result<PathBuf> {
     })
 }
 
-fn in_path(program: &Path) -> Option<PathBuf> {
+pub(crate) fn in_path(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return program.is_file().then(|| program.to_owned());
     }
