@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::docker::Dockerd;
+use crate::docker::{Dockerd, IMAGE};
 use crate::ports::free_port;
 
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
@@ -101,6 +101,31 @@ impl ComposeScene {
         );
         std::fs::write(dir.path().join("site.yml"), text)?;
         Ok(Self { dir, project, address: address.to_owned(), ports })
+    }
+
+    /// As [`at`](Self::at), with Redis and the API's process, and so many workers that heed no signal: what needs no
+    /// database.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn small(site: &str, address: &str, ports: Ports, workers: usize) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let worker = |n| {
+            format!("  worker-{n}: {{ image: {IMAGE}, command: [/bin/sleep, '10000'], restart: unless-stopped }}\n")
+        };
+        let workers: String = (0..workers).map(worker).collect();
+        let text = format!(
+            "services:\n  redis:\n    image: {REDIS_IMAGE}\n    ports: ['{address}:{}:6379']\n    restart: always\n    \
+             healthcheck: {{ test: [CMD, /usr/bin/redis-cli, ping], interval: 1s, timeout: 2s, retries: 5 }}\n  \
+             veza-backend-api:\n    image: {DEMO}\n    environment: {{ SITE: {site}, PORT: '8080' }}\n    \
+             ports: ['{address}:{}:8080']\n    restart: unless-stopped\n    stop_signal: SIGKILL\n    \
+             depends_on: {{ redis: {{ condition: service_healthy }} }}\n    \
+             healthcheck: {{ test: [CMD, /demo, check, '8080'], interval: 1s, timeout: 2s, retries: 2, start_period: 5s }}\n\
+             {workers}",
+            ports.redis, ports.api,
+        );
+        std::fs::write(dir.path().join("site.yml"), text)?;
+        Ok(Self { dir, project: format!("veza-{site}"), address: address.to_owned(), ports })
     }
 
     /// The Compose file.

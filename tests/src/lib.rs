@@ -15,6 +15,7 @@ pub mod hook_store;
 pub mod http;
 pub mod knot;
 pub mod netns;
+pub mod observer;
 pub mod oracle;
 pub mod outage_store;
 pub mod ports;

@@ -73,8 +73,18 @@ impl Wiring {
         }
         let host = project.docker_host.as_ref().map(|host| format!(" -H {}", shell_quoted(host))).unwrap_or_default();
         let label = shell_quoted(&format!("label=com.docker.compose.project={}", project.project));
+        // What the engine would start by itself when it or the machine is started anew stays down, too: as by a fence.
         let stop = format!(
-            "ids=$(docker{host} ps -q --filter {label}) && {{ [ -z \"$ids\" ] || docker{host} stop -t 1 $ids; }}"
+            "d() {{ docker{host} \"$@\"; }}\n\
+             ids=$(d ps -q --filter {label}) && {{ [ -z \"$ids\" ] || d stop -t 1 $ids; }} || exit 92\n\
+             ids=$(d ps -aq --no-trunc --filter {label}) || exit 92\n\
+             for c in $ids; do\n\
+             \x20   r='{{{{.HostConfig.RestartPolicy.Name}}}} {{{{.HostConfig.RestartPolicy.MaximumRetryCount}}}}'\n\
+             \x20   r=$(d inspect -f \"$r\" \"$c\") || exit 92\n\
+             \x20   [ \"$r\" = 'no 0' ] && continue\n\
+             \x20   grep -q \"^$c \" \"$m.policies\" 2>/dev/null || echo \"$c $r\" >> \"$m.policies\" || exit 92\n\
+             \x20   d update --restart=no \"$c\" > /dev/null || exit 92\n\
+             done"
         );
         duty.watchdog = Some(Watchdog::new(stop, project.fence_mark()));
         Ok(duty)

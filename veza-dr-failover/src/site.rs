@@ -24,6 +24,7 @@ mod ssh;
 mod states;
 #[cfg(feature = "docker")]
 mod tunnel;
+mod watchdog;
 #[cfg(feature = "docker")]
 mod whole_project;
 
@@ -31,6 +32,7 @@ mod whole_project;
 #[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
 pub use compose_site::ComposeSite;
 pub use control::{Job, JobResult, ServiceState, SiteControl};
-pub use duty::{DutySettings, SiteDuty, Watchdog};
+pub use duty::{DutySettings, SiteDuty};
 pub use notice::FenceNotice;
 pub use settings::{ComposeProject, SiteRole, Ssh};
+pub use watchdog::Watchdog;

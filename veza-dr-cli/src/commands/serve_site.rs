@@ -20,8 +20,12 @@ pub(super) async fn keep_site(cx: &Cx, wiring: &Wiring, sinks: &Arc<Sinks>) -> R
         Ok::<_, veza_dr_core::Error>(SiteDuty::new(site, store, sinks.clone(), wiring.duty(name)?))
     };
     while !cx.is_cancelled() {
-        match duty().await {
-            Ok(duty) => return duty.run(cx).await,
+        let kept = match duty().await {
+            Ok(duty) => duty.run(cx).await,
+            Err(e) => Err(e),
+        };
+        match kept {
+            Ok(()) => return Ok(()),
             Err(e) => {
                 let text = format!("the lease of site {name} cannot be kept: {}", e.chain());
                 let event = Event::new(SystemClock.now(), Action::Failover, Phase::Failed, text);

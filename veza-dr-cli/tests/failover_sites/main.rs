@@ -5,7 +5,6 @@
 
 mod config;
 mod killed;
-mod observer;
 mod program;
 mod world;
 
@@ -13,6 +12,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use observer::Site::{Primary, Standby};
 use serde_json::Value;
+pub(crate) use veza_dr_tests::observer;
 use world::World;
 
 /// One after the other in one world: a Docker engine and its images take longer to make than most of what is done here.

@@ -27,7 +27,7 @@ use veza_dr_tests::{
 use crate::{
     WAIT,
     config::config,
-    observer::{Observer, Site},
+    observer::{Observer, Site, write_by_http},
     program::Dr,
 };
 
@@ -89,7 +89,7 @@ impl World {
         let (sites, dns) = ((&primary, &standby), (&zone[..], &proxy, &knot, &resolver));
         let text = config(dir.path(), &docker, &sshd, network.port(), sites, dns, &s3);
         std::fs::write(dir.path().join("veza-dr.yml"), text).unwrap();
-        let observer = Observer::start(at_firewall, format!("{STANDBY}:{}", ports.api).parse().unwrap());
+        let observer = Observer::start(at_firewall, format!("{STANDBY}:{}", ports.api).parse().unwrap(), write_by_http);
         let world = Self {
             observer,
             network,

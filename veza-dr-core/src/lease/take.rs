@@ -18,6 +18,9 @@ use crate::{BackupStore, Clock, Condition, Cx, Error, ErrorKind, ObjectKey, Resu
 
 /// How often an acquisition may be overtaken between looking and writing before it gives up.
 const OVERTAKEN_LIMIT: u32 = 5;
+/// What the time of a store's last write does not tell: it is in whole seconds, and a clock that differs by less than two
+/// counts as the same.
+const UNTOLD: Duration = Duration::from_secs(3);
 
 /// Takes leases; each is one small object `locks/<name>.json`.
 ///
@@ -84,6 +87,31 @@ impl Lease {
         ttl: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<LeaseGuard> {
+        Self::take(cx, store, name, ttl, clock, refuse_live).await
+    }
+
+    /// As [`Lease::acquire`], but a holder that is known to be gone keeps its lease for its time, too: what it started
+    /// and left running may still count on it, and ends by that time.
+    ///
+    /// # Errors
+    /// As [`Lease::acquire`].
+    pub async fn acquire_waited_out(
+        cx: &Cx,
+        store: Arc<dyn BackupStore>,
+        name: &str,
+        ttl: Duration,
+    ) -> Result<LeaseGuard> {
+        Self::take(cx, store, name, ttl, Arc::new(SystemClock), refuse_unended).await
+    }
+
+    async fn take(
+        cx: &Cx,
+        store: Arc<dyn BackupStore>,
+        name: &str,
+        ttl: Duration,
+        clock: Arc<dyn Clock>,
+        refuse: fn(&ObjectKey, &dyn BackupStore, &Stored, DateTime<Utc>) -> Result<()>,
+    ) -> Result<LeaseGuard> {
         let key: ObjectKey = format!("locks/{name}.json").parse()?;
         let skew = trusted_skew(cx, store.as_ref()).await?;
         let fresh = Record::first(Holder::this_process(cx.op().as_str()), ttl, clock.now());
@@ -91,7 +119,7 @@ impl Lease {
             let (record, condition) = match read(cx, store.as_ref(), &key).await? {
                 None => (fresh.clone(), Condition::Absent),
                 Some(stored) => {
-                    refuse_live(&key, store.as_ref(), &stored, clock.now() + skew)?;
+                    refuse(&key, store.as_ref(), &stored, clock.now() + skew)?;
                     (fresh.clone().after(&stored.record), Condition::Matches(stored.tag))
                 }
             };
@@ -115,7 +143,15 @@ fn free_from(stored: &Stored) -> DateTime<Utc> {
 }
 
 fn refuse_live(key: &ObjectKey, store: &dyn BackupStore, stored: &Stored, now: DateTime<Utc>) -> Result<()> {
-    if stored.record.released || now >= free_from(stored) || stored.record.holder.is_known_dead() {
+    if stored.record.holder.is_known_dead() { Ok(()) } else { refuse_until_free(key, store, stored, now) }
+}
+
+fn refuse_unended(key: &ObjectKey, store: &dyn BackupStore, stored: &Stored, now: DateTime<Utc>) -> Result<()> {
+    refuse_until_free(key, store, stored, now - delta(UNTOLD))
+}
+
+fn refuse_until_free(key: &ObjectKey, store: &dyn BackupStore, stored: &Stored, now: DateTime<Utc>) -> Result<()> {
+    if stored.record.released || now >= free_from(stored) {
         return Ok(());
     }
     let until = free_from(stored).format("%Y-%m-%dT%H:%M:%SZ");

@@ -69,7 +69,8 @@ impl Fence {
         }
         loop {
             cx.check("wait for a lease to end")?;
-            match Lease::acquire(cx, store.clone(), lease, OURS).await {
+            // A daemon that is gone left its services running: they have the whole time of its lease.
+            match Lease::acquire_waited_out(cx, store.clone(), lease, OURS).await {
                 Ok(guard) => {
                     self.notice(step).put(cx, store.as_ref()).await?;
                     guard.check()?;

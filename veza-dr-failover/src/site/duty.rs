@@ -9,16 +9,21 @@ use std::{
 
 use tokio::{task::JoinHandle, time::sleep};
 use veza_dr_core::{
-    Action, BackupStore, Clock, Cx, Error, ErrorKind, Event, EventSink, Phase, Result, SystemClock,
+    Action, BackupStore, Clock, Cx, Error, ErrorKind, Event, EventSink, OperationId, Phase, Result, SystemClock,
     lease::{Lease, LeaseGuard},
 };
 
-use super::{FenceNotice, Job, ServiceState, SiteControl};
+use super::{
+    FenceNotice, Job, ServiceState, SiteControl,
+    watchdog::{Watchdog, hundredths},
+};
 
 /// A site that closes itself off puts up a mark of this number: lower than that of any run.
-const OWN: u64 = 0;
+pub(super) const OWN: u64 = 0;
 /// What services get to end by themselves when the site closes itself off: others wait a third of the lease's time.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often a site that may serve again is tried to be started.
+const STARTS: u32 = 5;
 
 /// How a site keeps its right to serve.
 #[derive(Debug, Clone)]
@@ -42,50 +47,6 @@ impl DutySettings {
     }
 }
 
-/// A shell job on the site's machine that outlives the daemon, and closes the site when nobody renews the lease.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Watchdog {
-    /// The shell command that stops all services of the site, at once.
-    pub stop: String,
-    /// The file of the fence mark.
-    pub mark: String,
-}
-
-impl Watchdog {
-    /// Stops by this command, then puts up this mark.
-    #[must_use]
-    pub fn new(stop: impl Into<String>, mark: impl Into<String>) -> Self {
-        Self { stop: stop.into(), mark: mark.into() }
-    }
-
-    fn script(&self, beat: &Path, ttl: Duration, me: &str) -> String {
-        let beat = quoted(&beat.display().to_string());
-        format!(
-            "set -u\nb={beat} m={} me={}\necho \"$me\" > \"$b.watch\" || exit 91\n\
-             while :; do\n\
-             \x20   [ -e \"$b.end\" ] && exit 0\n\
-             \x20   [ \"$(cat \"$b.watch\" 2>/dev/null)\" = \"$me\" ] || exit 0\n\
-             \x20   at=$(cat \"$b\" 2>/dev/null)\n\
-             \x20   case $at in ''|*[!0-9]*) at=0 ;; esac\n\
-             \x20   now=$(cut -d. -f1 /proc/uptime)\n\
-             \x20   # A duty that was ended while we looked has taken its beat away.\n\
-             \x20   if [ $((now - at)) -ge {} ]; then [ -e \"$b.end\" ] && exit 0; break; fi\n\
-             \x20   sleep 1\n\
-             done\n\
-             mkdir -p \"${{m%/*}}\"\n\
-             [ -e \"$m\" ] || printf '%s\\nsince: %s\\nreason: the lease was not renewed\\n' {OWN} \
-             \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\" > \"$m\"\n\
-             {} || exit 92\nexit 90\n",
-            quoted(&self.mark),
-            quoted(me),
-            // Beats and looks are told in whole seconds.
-            ttl.as_secs() + 2,
-            self.stop
-        )
-    }
-}
-
 /// Keeps a site's right to serve, for as long as it runs. It renews the lease; when it cannot, the site is closed off and
 /// its services are stopped before the lease counts as ended for others. A site that a run fenced stays closed, also
 /// when it returns. One that had closed itself, and whose lease nobody else took since, is opened and started again.
@@ -106,8 +67,8 @@ pub struct SiteDuty {
     store: Arc<dyn BackupStore>,
     events: Arc<dyn EventSink>,
     settings: DutySettings,
-    /// What was told last, so that it is told once.
-    told: Mutex<String>,
+    /// What was told since the site last held its lease: each is told once.
+    told: Mutex<Vec<String>>,
     watching: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -149,15 +110,25 @@ impl SiteDuty {
         // A daemon that has just come back finds the site serving, perhaps rightly: for so long it may.
         let mut serves_until = SystemTime::now() + self.settings.ttl.saturating_sub(self.since_last_beat());
         while !cx.is_cancelled() {
-            match self.take(cx).await {
-                Ok(Some(guard)) => {
-                    self.opened(cx, &guard).await;
+            match self.taken(cx, serves_until).await {
+                Ok((guard, None)) => {
+                    self.beat(&guard)?;
+                    // First: nothing may be started that nobody would stop.
+                    self.watch(cx, guard.epoch());
+                    // What was refused once stays so for the next daemon, too: that somebody else served is on no record
+                    // but the gap between the two numbers.
+                    if self.opened(cx, &guard).await {
+                        self.keep_epoch(guard.epoch())?;
+                    }
                     let why = self.hold(cx, &guard, pause).await?;
                     let Some(why) = why else { return Ok(()) };
                     self.close(cx, OWN, &why).await;
                     serves_until = SystemTime::now();
                 }
-                Ok(None) => serves_until = SystemTime::now(),
+                Ok((guard, Some(notice))) => {
+                    self.stay_closed(cx, guard, &notice).await;
+                    serves_until = SystemTime::now();
+                }
                 Err(e) if e.kind() == ErrorKind::Cancelled => return Ok(()),
                 Err(e) => {
                     self.tell(Phase::Failed, format!("the lease of the site cannot be had: {}", e.chain()), e.help())
@@ -179,22 +150,27 @@ impl SiteDuty {
         Ok(())
     }
 
-    /// Takes the lease; `None` when a run fenced the site, which is then closed.
-    async fn take(&self, cx: &Cx) -> Result<Option<LeaseGuard>> {
+    /// Takes the lease. A store that does not say whether we may have it must not keep us from closing a site whose time
+    /// is over meanwhile; it is asked on: a lease that was taken and not known would keep us out ourselves.
+    async fn taken(&self, cx: &Cx, serves_until: SystemTime) -> Result<(LeaseGuard, Option<FenceNotice>)> {
+        let mut taking = std::pin::pin!(self.take(cx));
+        let left = serves_until.duration_since(SystemTime::now()).unwrap_or_default().max(self.settings.ttl / 3);
+        tokio::select! {
+            taken = &mut taking => return taken,
+            () = sleep(left) => {}
+        }
+        let why = "the store does not say whether it may have its lease";
+        let (taken, ()) = tokio::join!(taking, self.close(cx, OWN, why));
+        taken
+    }
+
+    /// Takes the lease, and looks whether a run fenced the site. Only then: a run that does holds the lease while it puts
+    /// the notice up.
+    async fn take(&self, cx: &Cx) -> Result<(LeaseGuard, Option<FenceNotice>)> {
         let (store, ttl) = (self.store.clone(), self.settings.ttl);
         let guard = Lease::acquire(cx, store, &self.settings.lease, ttl).await?;
-        // Only now: a run that fences the site holds the lease while it puts the notice up.
         match FenceNotice::read(cx, self.store.as_ref(), self.site.name()).await {
-            Ok(None) => Ok(Some(guard)),
-            Ok(Some(notice)) => {
-                guard.release(cx).await?;
-                self.close(cx, notice.epoch, &format!("failover run {} fenced it", notice.run)).await;
-                // The way back may have opened the site between our look and our mark.
-                if FenceNotice::read(cx, self.store.as_ref(), self.site.name()).await?.is_none() {
-                    self.site.unfence(cx, notice.epoch).await?;
-                }
-                Ok(None)
-            }
+            Ok(notice) => Ok((guard, notice)),
             Err(e) => {
                 // Else we would wait for ourselves.
                 let _ = guard.release(cx).await;
@@ -203,17 +179,31 @@ impl SiteDuty {
         }
     }
 
+    /// A run fenced the site: it is closed, and whoever waits for the lease may have it.
+    async fn stay_closed(&self, cx: &Cx, guard: LeaseGuard, notice: &FenceNotice) {
+        self.close(cx, notice.epoch, &format!("failover run {} fenced it", notice.run)).await;
+        // Where it cannot be given back it runs out.
+        let _ = guard.release(cx).await;
+        // The way back may have opened the site between our look and our mark.
+        let lifted = async {
+            match FenceNotice::read(cx, self.store.as_ref(), self.site.name()).await? {
+                None => self.site.unfence(cx, notice.epoch).await,
+                Some(_) => Ok(()),
+            }
+        };
+        if let Err(e) = lifted.await {
+            tracing::debug!(error = %e.chain(), "whether the site is still fenced is looked at again");
+        }
+    }
+
     /// Renews until it cannot, and says why; `None` when the daemon ends.
     async fn hold(&self, cx: &Cx, guard: &LeaseGuard, pause: Duration) -> Result<Option<String>> {
-        self.keep_epoch(guard.epoch())?;
-        self.beat(guard)?;
-        self.watch(cx, guard.epoch());
         loop {
             tokio::select! {
                 () = cx.token().cancelled() => return Ok(None),
                 // Cancelled as soon as the lease is lost.
                 () = guard.cx().token().cancelled() => {}
-                () = sleep(pause) => {}
+                () = sleep(pause.min(self.left(guard))) => {}
             }
             if cx.is_cancelled() {
                 return Ok(None);
@@ -221,47 +211,73 @@ impl SiteDuty {
             if let Err(e) = self.beat(guard) {
                 return Ok(Some(e.chain()));
             }
-            // A store that cannot be asked shows in the renewal.
-            if let Ok(Some(notice)) = FenceNotice::read(guard.cx(), self.store.as_ref(), self.site.name()).await {
+            // A store that does not answer shows in the renewal, and must not keep us beyond the end of the lease.
+            let look = guard.cx().child().with_deadline(SystemTime::now() + self.left(guard));
+            let read = FenceNotice::read(&look, self.store.as_ref(), self.site.name());
+            if let Ok(Some(notice)) = look.run("look for a notice", read).await {
                 return Ok(Some(format!("failover run {} fenced it", notice.run)));
             }
         }
     }
 
-    /// The site may serve. If it was closed by itself, and nobody held the lease since, it is opened and started.
-    async fn opened(&self, cx: &Cx, guard: &LeaseGuard) {
+    /// How long the lease lasts if it is not renewed any more.
+    fn left(&self, guard: &LeaseGuard) -> Duration {
+        self.settings.ttl.saturating_sub(guard.since_renewal()).max(Duration::from_millis(10))
+    }
+
+    /// The site may serve. If it was closed by itself, and nobody held the lease since, it is opened and started. Whether
+    /// it is open now.
+    async fn opened(&self, cx: &Cx, guard: &LeaseGuard) -> bool {
         let found = async {
             if self.site.fenced(cx).await? != Some(OWN) {
                 return Ok(None);
             }
-            if self.kept_epoch().is_none_or(|before| before + 1 != guard.epoch()) {
+            // The first one ever follows on none.
+            if self.kept_epoch().unwrap_or(0) + 1 != guard.epoch() {
                 let text = "it closed itself, and somebody else held its lease since";
                 return Err(Error::new(ErrorKind::Conflict, text)
                     .with_help("find out who served meanwhile; the way back: veza-dr failover back"));
             }
             self.site.unfence(cx, OWN).await?;
-            self.site.start(cx, &[]).await?;
+            // Once it is open nothing tells the next daemon that it was to be started.
+            let mut tries = 1;
+            while let Err(e) = self.site.start(cx, &[]).await {
+                if tries == STARTS || guard.check().is_err() {
+                    let text = format!("it may serve again, and could not be started: {}", e.chain());
+                    return Err(Error::new(e.kind(), text).with_help("start its services by hand"));
+                }
+                tries += 1;
+                sleep(Duration::from_secs(1)).await;
+            }
             Ok(Some(()))
         };
-        match found.await {
+        let found = found.await;
+        match &found {
             Ok(None) => self.tell(Phase::Started, "the site holds its lease and may serve".to_owned(), None).await,
             Ok(Some(())) => {
                 self.tell(Phase::Succeeded, "the site holds its lease again and was started".to_owned(), None).await;
             }
             Err(e) => self.tell(Phase::Failed, format!("the site stays closed: {}", e.chain()), e.help()).await,
         }
+        found.is_ok()
     }
 
     /// Marks the site and stops its services, again and again until it is so.
     async fn close(&self, cx: &Cx, epoch: u64, why: &str) {
         loop {
-            let closed = async {
+            let mark = async {
                 if self.site.fenced(cx).await?.is_none_or(|there| there < epoch) {
                     self.site.fence(cx, epoch, why).await?;
                 }
-                let up = |s: &ServiceState| matches!(s.state.as_str(), "running" | "restarting" | "paused");
-                let running = self.site.services(cx).await?.iter().any(|s| up(s) && !s.finished);
-                if running { self.site.stop(cx, &[], GRACE).await } else { Ok(()) }
+                Ok::<_, Error>(())
+            };
+            // At once: a mark that cannot be put up, or a slow command that comes with it, keeps nothing running.
+            let (marked, stopped) = tokio::join!(mark, self.stop(cx));
+            let closed = async {
+                marked?;
+                stopped?;
+                // What was started between a look and the mark.
+                self.stop(cx).await
             };
             match closed.await {
                 Ok(()) => {
@@ -284,13 +300,24 @@ impl SiteDuty {
         }
     }
 
+    /// Stops whatever runs, all at the same time: in turn, many slow ones would take longer than others wait.
+    async fn stop(&self, cx: &Cx) -> Result<()> {
+        let up = |s: &ServiceState| matches!(s.state.as_str(), "running" | "restarting" | "paused") && !s.finished;
+        let running: Vec<_> = self.site.services(cx).await?.into_iter().filter(up).map(|s| vec![s.service]).collect();
+        let stops = running.iter().map(|service| self.site.stop(cx, service, GRACE));
+        futures::future::join_all(stops).await.into_iter().collect()
+    }
+
     async fn tell(&self, phase: Phase, text: String, help: Option<&str>) {
         {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if *told == text {
+            if matches!(phase, Phase::Started | Phase::Succeeded) && told.last() != Some(&text) {
+                told.clear();
+            }
+            if told.contains(&text) {
                 return;
             }
-            told.clone_from(&text);
+            told.push(text.clone());
         }
         let text = format!("site {}: {text}", self.site.name());
         let event = Event::new(SystemClock.now(), Action::Failover, phase, text);
@@ -305,8 +332,9 @@ impl SiteDuty {
         let Some(watchdog) = &self.settings.watchdog else { return };
         let beat = self.settings.folder.join("beat");
         let _ = std::fs::remove_file(self.settings.folder.join("beat.end"));
-        let me = format!("{epoch}");
-        let (script, job) = (watchdog.script(&beat, self.settings.ttl, &me), Job(format!("site-lease/{epoch}")));
+        // Never the name of one that has ended: a lease that was begun anew in the store counts from 1 again.
+        let me = format!("{epoch}-{}", OperationId::random());
+        let (script, job) = (watchdog.script(&beat, self.settings.ttl, &me), Job(format!("site-lease/{me}")));
         let (site, cx, events) = (self.site.clone(), cx.child(), self.events.clone());
         let watching = tokio::spawn(async move {
             let text = match site.run(&cx, &job, &script).await {
@@ -331,14 +359,14 @@ impl SiteDuty {
         guard.check()?;
         // Taken in this order, and rounded up: the beat must not be younger than the renewal.
         let now = uptime()?;
-        let ago = guard.since_renewal().as_secs() + 1;
+        let ago = hundredths(guard.since_renewal()) + 1;
         self.write("beat", &now.saturating_sub(ago).to_string())
     }
 
     fn since_last_beat(&self) -> Duration {
         let last = std::fs::read_to_string(self.settings.folder.join("beat")).ok();
         match (last.and_then(|text| text.trim().parse::<u64>().ok()), uptime()) {
-            (Some(last), Ok(now)) if last <= now => Duration::from_secs(now - last),
+            (Some(last), Ok(now)) if last <= now => Duration::from_millis((now - last).saturating_mul(10)),
             // Before the machine was booted.
             (Some(_), _) => Duration::MAX,
             // There never was one: nobody counts on the lease yet.
@@ -372,16 +400,13 @@ impl Drop for SiteDuty {
     }
 }
 
+/// For how many hundredths of a second the machine has been up.
 fn uptime() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/uptime").map_err(|e| {
         Error::new(ErrorKind::Unsupported, "the machine does not tell how long it has been up").with_source(e)
     })?;
-    let whole = text.split('.').next().and_then(|t| t.trim().parse().ok());
-    whole.ok_or_else(|| Error::new(ErrorKind::Unexpected, format!("/proc/uptime says `{}`", text.trim())))
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
+    let told = text.split_whitespace().next().and_then(|t| t.replace('.', "").parse().ok());
+    told.ok_or_else(|| Error::new(ErrorKind::Unexpected, format!("/proc/uptime says `{}`", text.trim())))
 }
 
 fn cannot(what: &str, folder: &Path, e: std::io::Error) -> Error {
