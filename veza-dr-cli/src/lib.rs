@@ -27,9 +27,12 @@ mod wiring_approval;
 mod wiring_assess;
 mod wiring_dns;
 mod wiring_drill;
+mod wiring_drill_checks;
 #[cfg(feature = "docker")]
 mod wiring_drill_compose;
 mod wiring_drill_places;
+#[cfg(feature = "docker")]
+mod wiring_drill_plan;
 mod wiring_drill_witnesses;
 mod wiring_failover;
 #[cfg(feature = "files")]

@@ -8,11 +8,15 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use veza_dr_backup::{Level, Repository, RestoreHold, Selector, hold_for_restore};
-use veza_dr_core::{BackupStore, Cx, Error, ErrorKind, Manifest, Result, Scenario, ScenarioKind, Verification};
+use veza_dr_core::{
+    BackupStore, ComponentName, Cx, Error, ErrorKind, Manifest, Result, Scenario, ScenarioKind, Verification,
+};
 use veza_dr_failover::drill::{
     self, ColdSource, Damage, DamagedStore, Drill, DrillKind, DrillLock, DrillPart, DrillRecord,
 };
 
+#[cfg(feature = "docker")]
+use crate::wiring_drill_plan::WholeBackup;
 use crate::{
     args::Wanted,
     choose::{Chosen, choose},
@@ -73,7 +77,9 @@ impl ReadyDrill {
 /// What was restored and compared is proven as by `verify --level restore`: the proof lies beside the backup.
 async fn keep_proofs(cx: &Cx, record: &DrillRecord, backups: &[(Repository, Manifest)]) {
     for (part, (repository, manifest)) in record.parts.iter().zip(backups) {
-        let Some(stage) = part.recovery.as_ref().filter(|s| s.error.is_none() && s.verdict.is_some()) else { continue };
+        // What the disaster left was restored beforehand, and only there.
+        let stage = if part.standing { &part.baseline } else { &part.recovery };
+        let Some(stage) = stage.as_ref().filter(|s| s.error.is_none() && s.verdict.is_some()) else { continue };
         let mut found = Verification::default();
         (found.equal, found.rows) = (stage.equal, stage.rows);
         found.findings.clone_from(&stage.findings);
@@ -140,7 +146,6 @@ impl Wiring {
         let every = u64::from(settings.negative_control_every.unwrap_or(CONTROL_EVERY));
         // A cold start has no code of ours to be led astray.
         let due = !ask.cold && every > 0 && number.is_some_and(|n| n.is_multiple_of(every));
-        let needs = scenario.needs.clone();
         let mut ready =
             Drill::new(scenario, self.state_dir()?, scratch.canonicalize().unwrap_or_else(|_| scratch.clone()));
         (ready.number, ready.control, ready.wanted) = (number, ask.control || due, ask.at);
@@ -154,49 +159,92 @@ impl Wiring {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         #[cfg(feature = "docker")]
-        if let Some(site) = &ask.compose {
-            let platform = self.drill_platform(cx, &ready.id, site, &needs).await?;
-            ready.exclusions.extend(platform.left_out().iter().cloned());
-            ready.kind = DrillKind::Compose;
-            ready.platform = Some(Arc::new(platform));
-        }
+        self.drill_in_copy(cx, &mut ready, ask).await?;
+        #[cfg(feature = "docker")]
+        let components = self.drill_components(&ready, ask.compose.as_deref())?;
+        #[cfg(not(feature = "docker"))]
+        let components = ready.scenario.needs.clone();
         let (mut holds, mut backups) = (Vec::new(), Vec::new());
-        for (n, component) in needs.iter().enumerate() {
-            let wanted = ask.at.map_or(Wanted::Backup(Selector::Latest), Wanted::At);
-            let opened = self.open(cx, Some(component), ask.store.as_deref(), Access::Read).await?;
-            let chosen = choose(cx, opened, component, &wanted).await?;
+        for (n, component) in components.iter().enumerate() {
+            let chosen = match self.backup_for_drill(cx, &ready, ask, component).await? {
+                Ok(chosen) => chosen,
+                Err(why) => {
+                    ready.exclusions.push(why);
+                    continue;
+                }
+            };
             match hold_for_restore(cx, &chosen.repository, &chosen.manifest).await {
                 Ok(hold) => holds.push(hold),
                 Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Cancelled) => return Err(e),
                 Err(e) => remarks.push(e),
             }
             let round = number.unwrap_or(0) / every.max(1);
-            let mut part = self.part(&chosen, ready.control.then_some((round, n)))?;
-            if ask.cold {
-                part = part.with_cold(self.cold_source(&chosen)?);
-            }
-            if let Some(site) = ask.compose.as_ref().filter(|s| self.keeps(s, component)) {
-                part = part.with_service(self.into_service(&chosen.manifest, site));
-            }
+            let part = self.part(&chosen, ask, &ready, ready.control.then_some((round, n)))?;
             ready.parts.push(part);
             backups.push((chosen.repository, chosen.manifest));
         }
-        for component in self.components().iter().filter(|c| !needs.contains(c)) {
+        for component in self.components().iter().filter(|c| !components.contains(c)) {
             ready.exclusions.push(format!("component {component}: the scenario does not need it"));
         }
-        ready.exclusions.push(match &ask.compose {
-            None => "services and DNS: private servers only".to_owned(),
-            Some(_) => "DNS, fencing and the steps of runbooks: nothing of production may be led elsewhere".to_owned(),
-        });
+        if ask.compose.is_none() {
+            ready.exclusions.push("services, DNS and the steps of plans: private servers only".to_owned());
+        } else if ready.course.is_none() {
+            ready.exclusions.push("DNS, fencing and the steps of plans: none was followed".to_owned());
+        }
+        #[cfg(feature = "docker")]
+        if let Some(site) = &ask.compose {
+            self.drill_checks(&mut ready, site);
+        }
         ready.witnesses = self.witnesses(cx, &mut remarks).await?;
         Ok(ReadyDrill { drill: ready, holds, backups, remarks })
     }
 
-    fn part(self: &Arc<Self>, chosen: &Chosen, control: Option<(u64, usize)>) -> Result<DrillPart> {
+    /// The backup that a drill takes of a component; within, why it goes without: nobody asked for it by name.
+    async fn backup_for_drill(
+        &self,
+        cx: &Cx,
+        drill: &Drill,
+        ask: &DrillAsk,
+        component: &ComponentName,
+    ) -> Result<std::result::Result<Chosen, String>> {
+        let course = drill.course.as_ref();
+        // The time that a plan names itself counts, as in a failover.
+        let at = course.and_then(|course| course.time_of(component.as_str())).or(ask.at);
+        let wanted = at.map_or(Wanted::Backup(Selector::Latest), Wanted::At);
+        let opened = self.open(cx, Some(component), ask.store.as_deref(), Access::Read).await?;
+        let asked = drill.scenario.needs.contains(component)
+            || course.is_some_and(|course| course.components().contains(component.as_str()));
+        match choose(cx, opened, component, &wanted).await {
+            Err(e) if e.kind() == ErrorKind::NotFound && !asked => {
+                Ok(Err(format!("component {component}: its service is empty in the copy: {e}")))
+            }
+            chosen => chosen.map(Ok),
+        }
+    }
+
+    fn part(
+        self: &Arc<Self>,
+        chosen: &Chosen,
+        ask: &DrillAsk,
+        drill: &Drill,
+        control: Option<(u64, usize)>,
+    ) -> Result<DrillPart> {
         let Chosen { repository, manifest } = chosen;
         let data = Arc::new(repository.open(manifest));
         let (spec, restore) = self.private_place(manifest)?;
-        let part = DrillPart::new(manifest.clone(), repository.name(), data, spec, restore);
+        let mut part = DrillPart::new(manifest.clone(), repository.name(), data, spec, restore);
+        if ask.cold {
+            part = part.with_cold(self.cold_source(chosen)?);
+        }
+        if let Some(site) = ask.compose.as_ref().filter(|s| self.keeps(s, &manifest.component)) {
+            let stands = drill.course.as_ref().is_some_and(|course| course.stands(manifest.component.as_str()));
+            part = part.with_service(self.into_service(manifest, site)).left_standing(stands);
+        }
+        #[cfg(feature = "docker")]
+        if drill.course.is_some() {
+            let whole = WholeBackup { repository: repository.clone(), manifest: manifest.clone() };
+            part = part.with_proof(Arc::new(whole));
+        }
         let Some((round, n)) = control else { return Ok(part) };
         let encrypted = manifest.objects.iter().any(|o| o.codec.contains(&veza_dr_core::manifest::Codec::Age));
         let damage = Damage::in_turn(round, n, encrypted);
@@ -210,7 +258,7 @@ impl Wiring {
     }
 
     /// Whether a service of this site keeps the component.
-    fn keeps(&self, site: &str, component: &veza_dr_core::ComponentName) -> bool {
+    fn keeps(&self, site: &str, component: &ComponentName) -> bool {
         self.loaded.config.sites.get(site).is_some_and(|s| s.data.contains_key(component.as_str()))
     }
 

@@ -14,23 +14,17 @@ use crate::wiring::Wiring;
 
 impl Wiring {
     /// Reads what a site is made of. Nothing is made.
-    pub(crate) async fn drill_platform(
-        &self,
-        cx: &Cx,
-        drill: &BackupId,
-        site: &str,
-        components: &[ComponentName],
-    ) -> Result<ComposePlatform> {
+    pub(crate) async fn drill_platform(&self, cx: &Cx, drill: &BackupId, site: &str) -> Result<ComposePlatform> {
         let _ = self.site(Some(site))?;
         let settings = &self.loaded.config.sites[site];
         let project = self.compose_project(site, &format!("sites.{site}"), settings)?;
         let mut data = BTreeMap::new();
-        for component in components {
-            let Some(kept) = settings.data.get(component.as_str()) else { continue };
+        for (name, kept) in &settings.data {
+            let component: ComponentName = name.parse()?;
             let at = format!("sites.{site}.data.{component}.services");
             let services = kept.services.iter().map(|s| self.text(&at, s)).collect::<Result<Vec<_>>>()?;
-            let (url, port) = self.kept_at(component, site)?;
-            data.insert(component.clone(), DataService::new(services, port_of(&url), port));
+            let (url, port) = self.kept_at(&component, site)?;
+            data.insert(component, DataService::new(services, port_of(&url), port));
         }
         if data.is_empty() {
             let text = format!("{} does not say which services of site {site} keep data", self.loaded.file.display());

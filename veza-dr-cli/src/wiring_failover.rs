@@ -95,7 +95,8 @@ impl Wiring {
         Ok(plan.fitted(present))
     }
 
-    fn own_plan(&self, name: &str) -> Result<Option<Plan>> {
+    /// The operator's own plan of that name.
+    pub(crate) fn own_plan(&self, name: &str) -> Result<Option<Plan>> {
         let Some(folder) = self.own_plans()? else { return Ok(None) };
         let file = folder.join(Path::new(name).with_extension("yml").file_name().unwrap_or_default());
         if file.exists() { Plan::from_file(&file).map(Some) } else { Ok(None) }

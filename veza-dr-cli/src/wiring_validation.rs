@@ -18,6 +18,7 @@ use crate::{
     },
     secrets::Given,
     wiring::Wiring,
+    wiring_drill_checks::InCopy,
 };
 
 /// Where a check without a site looks.
@@ -31,6 +32,8 @@ pub(crate) struct At<'a> {
     /// The only store that counts are read from.
     #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only counts of a backup are read from a store"))]
     pub(crate) store: Option<&'a str>,
+    /// The copy of a site that is looked at instead.
+    pub(crate) copy: Option<&'a InCopy<'a>>,
 }
 
 /// Where and as whom an HTTP check asks.
@@ -70,7 +73,7 @@ impl Wiring {
         store: Option<&str>,
     ) -> Result<Suite> {
         let host = self.site_address(site)?;
-        let at = At { host: host.as_deref(), store };
+        let at = At { host: host.as_deref(), store, copy: None };
         let defaults;
         let settings = match self.loaded.config.validation.as_slice() {
             [] => {
@@ -87,7 +90,7 @@ impl Wiring {
         let mut checks: Vec<Arc<dyn Check>> = Vec::new();
         for (n, check) in settings.iter().enumerate() {
             if only.is_empty() || only.contains(&check.name) {
-                self.add(cx, &format!("validation[{n}]"), check, at, &mut checks).await?;
+                self.check(cx, &format!("validation[{n}]"), check, at, &mut checks).await?;
             }
         }
         Suite::new(checks)
@@ -146,7 +149,8 @@ impl Wiring {
         checks
     }
 
-    async fn add(
+    /// Adds what one entry of `validation` asks for.
+    pub(crate) async fn check(
         &self,
         cx: &Cx,
         path: &str,
@@ -195,6 +199,9 @@ impl Wiring {
                 HttpAddress::parse(&url).map_err(|e| self.at(path, e))?
             }
         };
+        if let Some(copy) = at.copy {
+            address = address.clone().at(&copy.published(cx, address.port()).await?.to_string());
+        }
         if let Some(file) = place.ca_file {
             address = address.with_ca_file(self.loaded.resolve(&self.text(&format!("{path}.ca_file"), file)?));
         }

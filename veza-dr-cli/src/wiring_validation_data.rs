@@ -83,6 +83,9 @@ mod postgres {
         async fn newest_backup(&self, cx: &Cx, component: &str, at: At<'_>) -> Result<Manifest> {
             let component: ComponentName =
                 component.parse().map_err(|e| Error::new(ErrorKind::Config, format!("{component}: {e}")))?;
+            if let Some(copy) = at.copy {
+                return copy.backup(&component);
+            }
             let opened = self.open(cx, Some(&component), at.store, Access::Read).await?;
             Ok(choose(cx, opened, &component, &Wanted::Backup(Selector::Latest)).await?.manifest)
         }
@@ -94,6 +97,11 @@ mod postgres {
             s: &PostgresCheckSettings,
             at: At<'_>,
         ) -> Result<PostgresAccess> {
+            if let (Some(name), Some(copy)) = (&s.source, at.copy) {
+                let component: ComponentName = name.parse()?;
+                let access = self.site_postgres_access(cx, &component, copy.site, None).await?;
+                return Ok(access.at_address(copy.kept(cx, &component).await?));
+            }
             if let Some(name) = &s.source {
                 let Some(Source::Postgres(source)) = self.loaded.config.sources.get(name) else {
                     return Err(Error::new(ErrorKind::Config, format!("{name} is not a postgres source")));
@@ -132,6 +140,13 @@ mod postgres {
                 }
                 _ => return Err(self.at(path, Error::new(ErrorKind::Config, "user or database is missing"))),
             };
+            if let Some(copy) = at.copy {
+                let port = access.port().ok_or_else(|| {
+                    let text = "the check asks a socket in a folder of this machine: it is not in the copy";
+                    self.at(path, Error::new(ErrorKind::Unsupported, text))
+                })?;
+                access = access.at_address(copy.published(cx, port).await?);
+            }
             if let Some(file) = &s.ca_file {
                 access = access.with_ca_file(self.loaded.resolve(&self.text(&format!("{path}.ca_file"), file)?));
             }
@@ -150,7 +165,7 @@ mod redis {
     use veza_dr_failover::{reach::RedisAccess, validate::RedisCanary};
 
     use super::*;
-    use crate::{config::Source, secrets::Given};
+    use crate::secrets::Given;
 
     impl Wiring {
         pub(crate) async fn redis_checks(
@@ -173,18 +188,15 @@ mod redis {
         async fn redis_access(&self, cx: &Cx, path: &str, s: &RedisCheckSettings, at: At<'_>) -> Result<RedisAccess> {
             let (mut access, key, username, ca_file, given) = match &s.source {
                 Some(name) => {
-                    let Some(Source::Redis(source)) = self.loaded.config.sources.get(name) else {
-                        return Err(Error::new(ErrorKind::Config, format!("{name} is not a redis source")));
-                    };
-                    let key = format!("sources.{name}.redis");
+                    let (source, key) = self.redis_place(&name.parse()?, at.copy.map(|copy| copy.site))?;
                     if source.client_cert_file.is_some() {
                         let text = "a check of Redis shows no client certificate";
                         let e = Error::new(ErrorKind::Unsupported, text);
                         return Err(self.at(&format!("{key}.client_cert_file"), e));
                     }
-                    let at = format!("{key}.url");
-                    let url = source.url.expand(&self.env).map_err(|e| self.at(&at, e))?;
-                    let access = RedisAccess::parse(url.expose_secret()).map_err(|e| self.at(&at, e))?;
+                    let place = format!("{key}.url");
+                    let url = source.url.expand(&self.env).map_err(|e| self.at(&place, e))?;
+                    let access = RedisAccess::parse(url.expose_secret()).map_err(|e| self.at(&place, e))?;
                     let given = Given {
                         text: source.password.as_ref(),
                         file: source.password_file.as_ref(),
@@ -206,6 +218,13 @@ mod redis {
             };
             if let Some(host) = at.host {
                 access = access.at(host);
+            }
+            if let Some(copy) = at.copy {
+                let to = match &s.source {
+                    Some(name) => copy.kept(cx, &name.parse()?).await?,
+                    None => copy.published(cx, access.port()).await?,
+                };
+                access = access.at_address(to);
             }
             if let Some(file) = ca_file {
                 access = access.with_ca_file(self.loaded.resolve(&self.text(&format!("{key}.ca_file"), file)?));

@@ -299,3 +299,34 @@ sites:
                 compose: { file: a.yml, project: veza }\n    data: { redis: { services: [] } }\n";
     assert_eq!(problems(none), ["veza-dr.yml:7:32: sites.paris.data.redis.services: is empty"]);
 }
+
+#[cfg(feature = "docker")]
+#[test]
+fn drills_in_copies_of_sites_that_cannot_be_copied_are_told() {
+    let text = "\
+sources: { database: { postgres: { url: postgres://u@h/d } } }
+sites:
+  paris: { role: primary, compose: { file: a.yml, project: veza }, data: { database: { services: [pg] } } }
+  lyon: { role: standby, compose: { file: a.yml, project: veza } }
+  lille: { role: standby, compose: { file: /a.yml, project: veza }, ssh: { host: lille } }
+drills:
+  schedule:
+    database: { cron: '0 3 1 */3 *', time_zone: Europe/Paris, compose: paris }
+    backend: { cron: '0 3 1 */3 *', compose: pari }
+    infrastructure: { cron: '0 4 2 1 *', compose: lille }
+    security: { cron: '0 4 2 1 *', compose: lyon }
+";
+    assert_eq!(
+        problems(text),
+        [
+            "veza-dr.yml:9:37: drills.schedule.backend.compose: there is no site `pari`; did you mean `paris`?",
+            "veza-dr.yml:10:42: drills.schedule.infrastructure.compose: site `lille` is on another machine; the copy is \
+             made on the machine of `veza-dr serve`: schedule it in the file of that site's own machine, or leave \
+             `compose` out",
+            "veza-dr.yml:11:36: drills.schedule.security.compose: site `lyon` does not say which services keep data; \
+             add it: sites.lyon.data.database: { services: [postgres] }",
+        ]
+    );
+    let odd = problems("drills: { schedule: { database: { cron: '0 3 * * *', compse: a } } }").join("\n");
+    assert!(odd.contains("compse") && odd.contains("compose"), "{odd}");
+}

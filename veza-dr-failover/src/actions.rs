@@ -6,13 +6,16 @@
 mod catalogue;
 mod command;
 mod fence;
+mod kind;
 mod names;
 mod notify;
-mod parameters;
+pub(crate) mod parameters;
 mod people;
 mod site_actions;
 mod work;
 
 pub use catalogue::Catalogue;
+pub(crate) use catalogue::said;
+pub use kind::Kind;
 pub use names::{LeadBy, Leading, Names};
 pub use work::{ActionWork, Work};

@@ -16,9 +16,14 @@ mod clock;
 mod cold;
 #[cfg(feature = "docker")]
 mod compose_platform;
+#[cfg(feature = "docker")]
+mod compose_remove;
 mod control;
+mod course;
 mod damage;
 mod ending;
+mod fate;
+mod follow;
 mod ground;
 mod history;
 #[cfg(feature = "docker")]
@@ -28,11 +33,14 @@ mod keeper;
 mod ledger;
 mod model;
 mod place;
+mod plan_record;
 mod platform;
 mod postgres_place;
 mod production;
+mod programme;
 mod reap;
 mod redis_place;
+mod rehearse;
 mod report;
 mod run;
 mod stage;
@@ -43,16 +51,18 @@ pub use cold::ColdSource;
 #[cfg(feature = "docker")]
 #[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
 pub use compose_platform::{ComposePlatform, DataService};
+pub use course::{Course, Deed, Fate, LeftOut, Lost, Selection, Walk};
 pub use damage::{Damage, DamagedStore};
 pub use judge::text_of;
 pub use ledger::{DrillLock, lock};
 pub use model::{
     Change, CleanUp, CleanUpState, ClockPoint, ControlPart, ControlRecord, ControlVerdict, DrillFinding, DrillKind,
-    DrillOutcome, DrillRecord, Loss, Objectives, PartRecord, ProductionProof, ProductionVerdict, RECORD_FORMAT,
-    StageRecord, TableLoss, TimelineEntry, Unseen,
+    DrillOutcome, DrillRecord, DrillValidation, Loss, Objectives, PartRecord, ProductionProof, ProductionVerdict,
+    RECORD_FORMAT, StageRecord, TableLoss, TimelineEntry, Unseen,
 };
 pub use place::{Place, PlaceSpec};
-pub use platform::DrillPlatform;
+pub use plan_record::{PlanStep, RehearsedPlan, StepFate};
+pub use platform::{CopyChecks, CopyProof, DrillChecks, DrillPlatform};
 pub use reap::{Reaped, reap};
 pub use run::{Drill, DrillPart, DrillWatcher, NobodyWatchesDrill};
 pub use stage::RestoreInto;

@@ -25,20 +25,25 @@ const LOOK_AGAIN: Duration = Duration::from_secs(600);
 pub(crate) struct ScheduledDrills {
     wiring: Arc<Wiring>,
     sinks: Arc<Sinks>,
-    planned: Vec<(ScenarioKind, Timetable)>,
+    planned: Vec<Planned>,
+}
+
+/// One scenario's drills.
+#[derive(Debug)]
+struct Planned {
+    kind: ScenarioKind,
+    table: Timetable,
+    /// The site whose project is copied.
+    compose: Option<String>,
 }
 
 impl ScheduledDrills {
     pub(crate) fn new(wiring: Arc<Wiring>, sinks: Arc<Sinks>) -> Self {
         let machine = Holder::this_process("").host;
-        let schedule = &wiring.loaded.config.drills.schedule;
-        let planned = [
-            (ScenarioKind::Database, &schedule.database),
-            (ScenarioKind::Backend, &schedule.backend),
-            (ScenarioKind::Infrastructure, &schedule.infrastructure),
-            (ScenarioKind::Security, &schedule.security),
-        ];
-        let planned = planned.into_iter().filter_map(|(kind, s)| Some((kind, s.as_ref()?.timetable(&machine))));
+        let planned = wiring.loaded.config.drills.schedule.planned().map(|(kind, schedule)| {
+            let (table, compose) = (schedule.when().timetable(&machine), schedule.compose().map(str::to_owned));
+            Planned { kind, table, compose }
+        });
         Self { planned: planned.collect(), wiring, sinks }
     }
 
@@ -105,7 +110,7 @@ impl ScheduledDrills {
         if let (false, Some(e)) = (read, failure) {
             return Err(e);
         }
-        let due = self.planned.iter().filter_map(|(kind, table)| {
+        let due = self.planned.iter().filter_map(|Planned { kind, table, .. }| {
             // A scenario that was never rehearsed begins with the daemon's own time.
             let since = last.get(kind).copied().unwrap_or(began);
             let since = if table.catch_up { since } else { since.max(began) };
@@ -141,7 +146,8 @@ impl ScheduledDrills {
     async fn rehearse(&self, cx: &Cx, kind: ScenarioKind) -> Result<DrillRecord> {
         let stores = self.wiring.drill_stores(cx, None).await?;
         let lock = lock(&self.wiring.drill_state()?)?;
-        let ask = DrillAsk { scenario: Some(kind), by: "schedule".to_owned(), ..DrillAsk::default() };
+        let compose = self.planned.iter().find(|p| p.kind == kind).and_then(|p| p.compose.clone());
+        let ask = DrillAsk { scenario: Some(kind), compose, by: "schedule".to_owned(), ..DrillAsk::default() };
         let mut ready = self.wiring.drill(cx, &ask, &stores.stores).await?;
         for e in ready.remarks.iter().chain(&stores.failed) {
             tracing::warn!(error = %e.chain(), "drill");

@@ -1,6 +1,8 @@
 //! What the settings of drills must also say.
 
-use super::{expand::has_variables, meaning::Meaning};
+use veza_dr_core::ScenarioKind;
+
+use super::{expand::has_variables, meaning::Meaning, shape::nearest};
 
 impl Meaning<'_> {
     pub(super) fn drills(&mut self) {
@@ -14,19 +16,51 @@ impl Meaning<'_> {
             || given.backend.is_some()
             || given.infrastructure.is_some()
             || given.security.is_some();
-        let each = [
-            ("database", given.database.is_some(), planned.database.is_some()),
-            ("backend", given.backend.is_some(), planned.backend.is_some()),
-            ("infrastructure", given.infrastructure.is_some(), planned.infrastructure.is_some()),
-            ("security", given.security.is_some(), planned.security.is_some()),
-        ];
-        for (name, known, planned) in each {
+        for (name, schedule) in planned.planned() {
+            let known = match name {
+                ScenarioKind::Database => given.database.is_some(),
+                ScenarioKind::Backend => given.backend.is_some(),
+                ScenarioKind::Infrastructure => given.infrastructure.is_some(),
+                ScenarioKind::Security => given.security.is_some(),
+                _ => false,
+            };
+            if let Some(site) = schedule.compose() {
+                self.drill_site(&format!("drills.schedule.{name}.compose"), site);
+            }
             // Without scenarios of its own the file has all of the guide's.
-            if planned && any && !known {
+            if any && !known {
                 let path = format!("drills.schedule.{name}");
                 let help = format!("add it: scenarios: {{ {name}: {{ rto: 4h, rpo: 1h }} }}");
                 self.say(&path, format!("there is no scenario `{name}` under `scenarios`"), help);
             }
+        }
+    }
+
+    /// The site that a drill makes a copy of.
+    fn drill_site(&mut self, path: &str, name: &str) {
+        let config = self.config;
+        let sites = &config.sites;
+        self.feature(path, "docker");
+        match sites.get(name) {
+            None => {
+                let known: Vec<&str> = sites.keys().map(String::as_str).collect();
+                let help = match (nearest(name, known.iter().copied()), known.as_slice()) {
+                    (Some(near), _) => format!("did you mean `{near}`?"),
+                    (None, []) => "add it under `sites`".to_owned(),
+                    (None, known) => format!("the sites are {}", known.join(", ")),
+                };
+                self.say(path, format!("there is no site `{name}`"), help);
+            }
+            Some(site) if site.ssh.is_some() => {
+                let help = "the copy is made on the machine of `veza-dr serve`: schedule it in the file of that site's \
+                            own machine, or leave `compose` out";
+                self.say(path, format!("site `{name}` is on another machine"), help.to_owned());
+            }
+            Some(site) if site.data.is_empty() => {
+                let help = format!("add it: sites.{name}.data.database: {{ services: [postgres] }}");
+                self.say(path, format!("site `{name}` does not say which services keep data"), help);
+            }
+            Some(_) => {}
         }
     }
 }

@@ -39,7 +39,7 @@ mod values;
 pub use backup::{BackupPolicy, CompressionSetting, CompressionSettings};
 pub use conditions::Condition;
 pub use dns::{DnsSettings, FlagSettings, RecordSettings, RecordTypeName, Route53Settings, WeightedSettings};
-pub use drills::{DrillSchedules, DrillSettings};
+pub use drills::{DrillSchedule, DrillScheduleSettings, DrillSchedules, DrillSettings};
 pub use escalation::{ContactSettings, EscalationSettings, LevelSettings};
 pub use failover::FailoverSettings;
 pub use feature::{Feature, switched_off};

@@ -5,9 +5,12 @@ use std::time::Duration;
 use chrono::Local;
 use serde_json::{Value, json};
 use veza_dr_core::{Outcome, Severity};
-use veza_dr_failover::drill::{
-    CleanUpState, ControlVerdict, DrillOutcome, DrillRecord, DrillWatcher, PartRecord, ProductionVerdict, Reaped,
-    StageRecord, TimelineEntry, Unseen, text_of,
+use veza_dr_failover::{
+    drill::{
+        CleanUpState, ControlVerdict, DrillOutcome, DrillRecord, DrillWatcher, PartRecord, ProductionVerdict, Reaped,
+        RehearsedPlan, StageRecord, StepFate, TimelineEntry, Unseen, text_of,
+    },
+    validate::Verdict,
 };
 
 use crate::commands::Rehearsed;
@@ -54,6 +57,16 @@ pub(crate) fn drill_text(record: &DrillRecord, paint: Paint) -> String {
     for part in &record.parts {
         text.push_str(&part_text(part, paint));
     }
+    if let Some(plan) = &record.plan {
+        text.push_str(&plan_text(plan, paint));
+    }
+    for one in &record.validation {
+        let (passed, all) = (one.report.count(Verdict::Pass), one.report.checks.len());
+        let by = one.step.as_ref().map_or_else(String::new, |step| format!(" (step {step})"));
+        let line = format!("validation{by}: {passed} of {all} checks passed on the copy");
+        let whole = one.report.verdict() == Verdict::Pass;
+        text.push_str(&format!("  {}\n", if whole { line } else { paint.bad(&line) }));
+    }
     let missed = |actual: Option<u64>, objective: u64| actual.is_some_and(|a| a > objective);
     let judged = |line: String, missed: bool| if missed { paint.bad(&line) } else { line };
     let rta = format!("recovery time {} (objective {})", known(record.rta_ms), span(o.rto_ms));
@@ -96,6 +109,30 @@ pub(crate) fn drill_text(record: &DrillRecord, paint: Paint) -> String {
     text
 }
 
+/// Each step of the plan, and what became of it.
+fn plan_text(plan: &RehearsedPlan, paint: Paint) -> String {
+    let mut text = format!(
+        "  plan {} ({}) in a copy of site {}; the disaster took {}\n    {}\n",
+        plan.name,
+        plan.sha256,
+        plan.copy_of,
+        plan.lost,
+        plan.told()
+    );
+    for step in &plan.steps {
+        let took = step.took_ms.map_or_else(String::new, |ms| format!(" ({})", span(ms)));
+        let (mark, line) = match step.fate {
+            StepFate::CarriedOut => ("done", step.text.clone()),
+            StepFate::LeftOut => ("left out", step.text.clone()),
+            StepFate::Failed => ("FAILED", paint.bad(&step.text)),
+            StepFate::NotReached => ("not reached", String::new()),
+            _ => ("unknown", paint.warn(&step.text)),
+        };
+        text.push_str(&format!("    {mark:<12}{}: {line}{took}\n", step.id));
+    }
+    text
+}
+
 fn outcome_text(outcome: DrillOutcome, paint: Paint) -> String {
     match outcome {
         DrillOutcome::Passed => paint.good("passed"),
@@ -121,11 +158,12 @@ fn part_text(part: &PartRecord, paint: Paint) -> String {
     };
     let shows = part.shows.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S");
     let mut text = format!(
-        "  {} from backup {} of store {}, as of {shows}\n    before the disaster: {}\n    after it: {}\n    {lost}\n",
+        "  {} from backup {} of store {}, as of {shows}\n    before the disaster: {}\n    after it{}: {}\n    {lost}\n",
         part.component,
         part.backup,
         part.store,
         stage(&part.baseline),
+        if part.standing { ", which left it" } else { "" },
         stage(&part.recovery),
     );
     for table in &part.loss.tables {

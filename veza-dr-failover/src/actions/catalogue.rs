@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use veza_dr_core::{BackupStore, Clock, Error, ErrorKind, EventSink, Result, SystemClock};
 
 use super::{
-    Leading, Names, Work,
+    Kind, Leading, Names, Work,
     command::CommandStep,
     fence::{Fence, Unfence},
     notify::{Channel, Notify},
@@ -23,28 +23,6 @@ use crate::{
     runbook::{Actions, Establishes, Safety, StepAction},
     site::{SiteControl, SiteRole},
 };
-
-const KINDS: [&str; 19] = [
-    "backup",
-    "command",
-    "compare",
-    "dns",
-    "dns_ttl",
-    "fence",
-    "final_backup",
-    "note",
-    "notify",
-    "promote_postgres",
-    "restore",
-    "start",
-    "stop",
-    "unfence",
-    "up",
-    "validate",
-    "verify_backup",
-    "wait",
-    "wait_healthy",
-];
 
 /// Makes actions of the sites and the work it is given.
 ///
@@ -302,19 +280,22 @@ fn at_site(component: &str, site: &str) -> String {
     format!("{component}@{site}")
 }
 
-fn said<T: DeserializeOwned>(given: Value) -> Result<T> {
+pub(crate) fn said<T: DeserializeOwned>(given: Value) -> Result<T> {
     serde_json::from_value(given).map_err(|e| Error::new(ErrorKind::Config, e.to_string()))
 }
 
 impl Actions for Catalogue {
     fn kinds(&self) -> Vec<String> {
-        KINDS.map(str::to_owned).into()
+        Kind::ALL.iter().map(|kind| kind.name().to_owned()).collect()
     }
 
     fn build(&self, kind: &str, parameters: &Map<String, Value>) -> Result<Arc<dyn StepAction>> {
         let given = Value::Object(parameters.clone());
+        let Some(kind) = Kind::named(kind) else {
+            return Err(Error::new(ErrorKind::Config, format!("there is no action `{kind}`")));
+        };
         match kind {
-            "fence" => {
+            Kind::Fence => {
                 let mut says: FenceSays = said(given)?;
                 let (site, store, clock) = (self.site(&says.site)?, self.store.clone(), self.clock.clone());
                 let lease = self.leases.get(site.name()).cloned();
@@ -323,36 +304,36 @@ impl Actions for Catalogue {
                 }
                 Ok(Arc::new(Fence { site, says, lease, store, clock }))
             }
-            "unfence" => {
+            Kind::Unfence => {
                 let site = self.site(&said::<SiteSays>(given)?.site)?;
                 let hook_undo = self.hooks.get(site.name()).and_then(|(_, undo)| undo.clone());
                 Ok(Arc::new(Unfence { site, store: self.store.clone(), hook_undo, clock: self.clock.clone() }))
             }
-            "up" => self.services(Deed::Up, given),
-            "start" => self.services(Deed::Start, given),
-            "stop" => self.services(Deed::Stop, given),
-            "wait_healthy" => self.services(Deed::WaitHealthy, given),
-            "command" => {
+            Kind::Up => self.services(Deed::Up, given),
+            Kind::Start => self.services(Deed::Start, given),
+            Kind::Stop => self.services(Deed::Stop, given),
+            Kind::WaitHealthy => self.services(Deed::WaitHealthy, given),
+            Kind::Command => {
                 let says: CommandSays = said(given)?;
                 let site = says.site.as_deref().map(|site| self.site(site)).transpose()?;
                 Ok(Arc::new(CommandStep { site, says }))
             }
-            "promote_postgres" => {
+            Kind::PromotePostgres => {
                 let says: PromoteSays = said(given)?;
                 Ok(Arc::new(CommandStep::promote(self.site(&says.site)?, says)))
             }
-            "note" => Ok(Arc::new(Note(said::<TextSays>(given)?.text))),
-            "wait" => Ok(Arc::new(Wait(said::<WaitSays>(given)?.time))),
-            "notify" => {
+            Kind::Note => Ok(Arc::new(Note(said::<TextSays>(given)?.text))),
+            Kind::Wait => Ok(Arc::new(Wait(said::<WaitSays>(given)?.time))),
+            Kind::Notify => {
                 let NotifySays { text, channels } = said(given)?;
                 Ok(Arc::new(Notify { text, channels: self.channels(&channels)?, clock: self.clock.clone() }))
             }
-            "validate" => {
+            Kind::Validate => {
                 let site = self.site(&said::<SiteSays>(given)?.site)?.name().to_owned();
                 let work = self.work("validate", &site, "site")?;
                 Ok(Arc::new(WorkStep::new(work).on(Some(site)).establishing(Establishes::Validated)))
             }
-            "dns" => {
+            Kind::Dns => {
                 let says: DnsSays = said(given)?;
                 let site = self.site(&says.to)?.name().to_owned();
                 if says.percent.is_some_and(|p| p > 100) {
@@ -363,23 +344,22 @@ impl Actions for Catalogue {
                 let safety = vec![Safety::Dns, Safety::Production];
                 Ok(Arc::new(WorkStep::new(work).on(Some(site)).with_safety(safety)))
             }
-            "restore" => self.restore(given),
-            "verify_backup" => {
+            Kind::Restore => self.restore(given),
+            Kind::VerifyBackup => {
                 let says: VerifySays = said(given)?;
                 let mut step = self.of_component("verify_backup", &says.component, None)?;
                 step.point = says.at;
                 Ok(Arc::new(step.establishing(Establishes::VerifiedCopy)))
             }
-            "backup" => {
+            Kind::Backup => {
                 let says: ComponentSays = said(given)?;
                 Ok(Arc::new(self.of_component("backup", &says.component, says.site.as_deref())?))
             }
-            kind @ ("final_backup" | "compare") => {
+            Kind::FinalBackup | Kind::Compare => {
                 let says: SiteComponentSays = said(given)?;
-                let kind = if kind == "compare" { "compare" } else { "final_backup" };
-                Ok(Arc::new(self.of_component(kind, &says.component, Some(&says.site))?))
+                Ok(Arc::new(self.of_component(kind.name(), &says.component, Some(&says.site))?))
             }
-            "dns_ttl" => {
+            Kind::DnsTtl => {
                 let lower = match said(given)? {
                     TtlSays { lower: Some(ttl @ 1..=604_800), restore: false } => Some(ttl),
                     TtlSays { lower: None, restore: true } => None,
@@ -392,7 +372,6 @@ impl Actions for Catalogue {
                 let safety = vec![Safety::Production];
                 Ok(Arc::new(WorkStep::new(work).with_safety(safety)))
             }
-            other => Err(Error::new(ErrorKind::Config, format!("there is no action `{other}`"))),
         }
     }
 }

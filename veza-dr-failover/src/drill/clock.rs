@@ -38,6 +38,11 @@ impl Chronicle {
         at
     }
 
+    /// Whether a point was reached.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.points.iter().any(|(p, _)| p.point == name)
+    }
+
     /// Milliseconds between two points, when both were reached.
     pub(super) fn between(&self, from: &str, to: &str) -> Option<u64> {
         let of = |name: &str| self.points.iter().find(|(p, _)| p.point == name).map(|(_, d)| *d);

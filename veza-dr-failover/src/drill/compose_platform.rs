@@ -15,18 +15,17 @@ use serde_json::Value;
 use veza_dr_core::{BackupId, ComponentName, Cx, Error, ErrorKind, Result};
 
 use super::{
+    compose_remove::project_of,
+    course::{Lost, Selection},
     ground,
     isolate::{Isolated, Port, isolate},
-    model::Unseen,
     place::{Place, reached},
     platform::DrillPlatform,
     run::GOOD_ANSWERS,
 };
-use crate::site::{ComposeProject, ComposeSite, Job, SiteControl};
+use crate::site::{ComposeProject, ComposeSite, Job, ServiceState, SiteControl};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// What an interrupted `up` had asked for may come to be after a first removal.
-const LOOKS: u32 = 20;
 
 /// Which services keep a component, and the port that the site publishes it at.
 #[derive(Debug, Clone)]
@@ -48,6 +47,15 @@ impl DataService {
     }
 }
 
+/// Where the copy keeps a component.
+#[derive(Debug)]
+struct Kept {
+    services: Vec<String>,
+    /// The one that answers for it, and at which port inside.
+    service: String,
+    port: u16,
+}
+
 /// A copy of a site's Compose project for one drill.
 ///
 /// ```no_run
@@ -66,12 +74,12 @@ impl DataService {
 #[derive(Debug)]
 pub struct ComposePlatform {
     project: String,
+    copy_of: String,
     docker_host: Option<String>,
     document: Value,
     ports: BTreeMap<String, Vec<Port>>,
     left_out: Vec<String>,
-    /// Service and port inside.
-    data: BTreeMap<ComponentName, (String, u16)>,
+    data: BTreeMap<ComponentName, Kept>,
     data_services: Vec<String>,
     within: Duration,
     site: Mutex<Option<std::sync::Arc<ComposeSite>>>,
@@ -111,13 +119,21 @@ impl ComposePlatform {
                     Error::new(ErrorKind::NotFound, text).with_help(format!("its services are {}", names.join(", ")))
                 );
             }
-            kept.insert(component.clone(), chosen(&component, &place, &ports, &site.file)?);
+            let (service, port) = chosen(&component, &place, &ports, &site.file)?;
+            kept.insert(component, Kept { services: place.services, service, port });
         }
-        let data_services = data_services.into_iter().collect();
-        let within = Duration::from_secs(180);
-        let docker_host = site.docker_host.clone();
-        let site = Mutex::new(None);
-        Ok(Self { project, docker_host, document, ports, left_out, data: kept, data_services, within, site })
+        Ok(Self {
+            project,
+            copy_of: site.name.clone(),
+            docker_host: site.docker_host.clone(),
+            document,
+            ports,
+            left_out,
+            data: kept,
+            data_services: data_services.into_iter().collect(),
+            within: Duration::from_secs(180),
+            site: Mutex::new(None),
+        })
     }
 
     /// With another time for its services to become healthy in; three minutes by default.
@@ -138,7 +154,7 @@ impl ComposePlatform {
         site.clone().ok_or_else(|| Error::new(ErrorKind::Unexpected, "the project of the drill was not made"))
     }
 
-    fn make(&self, folder: &Path) -> Result<std::sync::Arc<ComposeSite>> {
+    fn written(&self, folder: &Path) -> Result<std::sync::Arc<ComposeSite>> {
         let mut kept = self.site.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(site) = kept.as_ref() {
             return Ok(site.clone());
@@ -157,14 +173,24 @@ impl ComposePlatform {
         Ok(kept.insert(std::sync::Arc::new(ComposeSite::new(project)?)).clone())
     }
 
-    async fn up(&self, cx: &Cx, job: &str, services: &[String]) -> Result<()> {
-        let site = self.made()?;
-        let up = site.up(cx, &Job(job.to_owned()), services).await?;
-        if up.code != 0 {
-            let text = format!("the project of the drill cannot be started: Compose ended with code {}", up.code);
-            return Err(Error::new(ErrorKind::Unavailable, text).with_source(up.output.trim().to_owned()));
+    /// What the engine is asked for; `None` means all, which an empty list would mean as well.
+    fn names(&self, services: &Selection) -> Option<Vec<String>> {
+        match services {
+            Selection::All => None,
+            Selection::Data => Some(self.data_services.clone()),
+            Selection::Apps => Some(self.ports.keys().filter(|s| !self.data_services.contains(s)).cloned().collect()),
+            Selection::Named(names) => Some(names.clone()),
         }
-        site.wait_healthy(cx, services, self.within).await.map(drop)
+    }
+
+    /// The services that publish a port, and their ports inside.
+    fn publishers(&self, published: u16) -> Vec<(&str, u16)> {
+        let mut found = Vec::new();
+        for (service, ports) in &self.ports {
+            let ours = ports.iter().filter(|p| p.published == Some(published));
+            found.extend(ours.map(|p| (service.as_str(), p.target)));
+        }
+        found
     }
 
     async fn address(&self, cx: &Cx, service: &str) -> Result<IpAddr> {
@@ -173,11 +199,6 @@ impl ComposePlatform {
             Error::new(ErrorKind::Unavailable, text)
         })
     }
-}
-
-/// What Compose takes as a name has no capitals.
-fn project_of(drill: &BackupId) -> String {
-    format!("{}{}", ground::NAME, drill.as_str().to_lowercase())
 }
 
 /// The service and the port inside that a component is reached at.
@@ -202,61 +223,154 @@ fn chosen(
     }
 }
 
+/// The named volumes of a service.
+fn volumes_of(service: &Value) -> BTreeSet<String> {
+    let one = |volume: &Value| match volume {
+        Value::String(text) => text.split(':').next().filter(|s| !s.starts_with('/')).map(str::to_owned),
+        long if long["type"] == "volume" => long["source"].as_str().map(str::to_owned),
+        _ => None,
+    };
+    service["volumes"].as_array().into_iter().flatten().filter_map(one).collect()
+}
+
 #[async_trait]
 impl DrillPlatform for ComposePlatform {
     fn project(&self) -> &str {
         &self.project
     }
 
+    fn copy_of(&self) -> &str {
+        &self.copy_of
+    }
+
     fn engine(&self) -> Option<&str> {
         self.docker_host.as_deref()
     }
 
-    async fn raise(&self, cx: &Cx, folder: &Path, when: &str) -> Result<()> {
-        let site = self.make(folder)?;
+    async fn make(&self, cx: &Cx, folder: &Path) -> Result<()> {
+        let site = self.written(folder)?;
         // Before anything runs: services call home as soon as they start.
         site.create(cx).await?;
-        site.are_closed(cx).await?;
-        if self.data_services.is_empty() {
+        site.are_closed(cx).await
+    }
+
+    async fn up(&self, cx: &Cx, services: &Selection, job: &str) -> Result<()> {
+        let (site, names) = (self.made()?, self.names(services));
+        let wanted = |s: &str| names.as_ref().is_none_or(|names| names.iter().any(|n| n == s));
+        let known = |name: &String| self.ports.contains_key(name);
+        // Compose takes its time also where there is nothing to do.
+        if names.as_ref().is_none_or(|names| names.iter().all(known)) {
+            let states = site.services(cx).await?;
+            let up = |s: &ServiceState| s.state == "running" || s.finished;
+            if states.iter().filter(|s| wanted(&s.service)).all(up) {
+                return Ok(());
+            }
+        }
+        let up = site.up(cx, &Job(job.to_owned()), &names.unwrap_or_default()).await?;
+        if up.code == 0 {
             return Ok(());
         }
-        self.up(cx, &format!("{when}-data"), &self.data_services).await
+        let text = format!("the project of the drill cannot be started: Compose ended with code {}", up.code);
+        Err(Error::new(ErrorKind::Unavailable, text).with_source(up.output.trim().to_owned()))
+    }
+
+    async fn start(&self, cx: &Cx, services: &Selection) -> Result<()> {
+        match self.names(services) {
+            Some(names) if names.is_empty() => Ok(()),
+            names => self.made()?.start(cx, &names.unwrap_or_default()).await,
+        }
+    }
+
+    async fn stop(&self, cx: &Cx, services: &Selection, grace: Duration) -> Result<()> {
+        match self.names(services) {
+            Some(names) if names.is_empty() => Ok(()),
+            names => self.made()?.stop(cx, &names.unwrap_or_default(), grace).await,
+        }
+    }
+
+    async fn healthy(&self, cx: &Cx, services: &Selection, within: Option<Duration>) -> Result<usize> {
+        match self.names(services) {
+            Some(names) if names.is_empty() => Ok(0),
+            names => {
+                let within = within.unwrap_or(self.within);
+                Ok(self.made()?.wait_healthy(cx, &names.unwrap_or_default(), within).await?.len())
+            }
+        }
+    }
+
+    async fn running(&self, cx: &Cx) -> Result<BTreeSet<String>> {
+        let states = self.made()?.services(cx).await?;
+        Ok(states.into_iter().filter(|s| s.state == "running").map(|s| s.service).collect())
     }
 
     async fn place(&self, cx: &Cx, component: &ComponentName, state: &Path) -> Result<Place> {
-        let (service, port) = self
+        let kept = self
             .data
             .get(component)
             .ok_or_else(|| Error::new(ErrorKind::Config, format!("no service of the drill keeps {component}")))?;
-        let address = SocketAddr::from((self.address(cx, service).await?, *port));
-        Ok(Place::Service { service: service.clone(), address, state: state.to_owned() })
+        let address = SocketAddr::from((self.address(cx, &kept.service).await?, kept.port));
+        Ok(Place::Service { service: kept.service.clone(), address, state: state.to_owned() })
     }
 
-    async fn serve(&self, cx: &Cx, when: &str) -> Result<String> {
-        self.up(cx, &format!("{when}-all"), &[]).await?;
-        let running: BTreeSet<String> = {
-            let states = self.made()?.services(cx).await?;
-            states.into_iter().filter(|s| s.state == "running").map(|s| s.service).collect()
-        };
-        let (mut services, mut ports) = (0, 0);
+    async fn answers(&self, cx: &Cx) -> Result<String> {
+        let running = self.running(cx).await?;
+        let mut ports = 0;
         for service in &running {
-            services += 1;
             for port in self.ports.get(service).into_iter().flatten() {
                 let address = SocketAddr::from((self.address(cx, service).await?, port.target));
                 good_answers(cx, service, address).await?;
                 ports += 1;
             }
         }
+        let services = running.len();
         Ok(format!("{services} services healthy, {ports} ports answered {GOOD_ANSWERS} times in a row"))
     }
 
-    async fn destroy(&self, cx: &Cx) -> Result<()> {
+    async fn reach(&self, cx: &Cx, published: u16) -> Result<SocketAddr> {
+        let found = self.publishers(published);
+        let unclear = |text: String| Error::new(ErrorKind::Unsupported, text);
+        match found.as_slice() {
+            [(service, port)] => Ok(SocketAddr::from((self.address(cx, service).await?, *port))),
+            [] => Err(unclear(format!("no service of site {} publishes port {published}", self.copy_of))
+                .with_help("what answers there is not in the site's project, and so not in the copy")),
+            [(one, _), (other, _), ..] => Err(unclear(format!(
+                "port {published} is published by {one} and by {other}: it is not clear which is meant"
+            ))),
+        }
+    }
+
+    async fn lose(&self, cx: &Cx, lost: &Lost) -> Result<Vec<String>> {
         let site = self.made()?;
-        site.destroy(cx).await?;
-        match site.things(cx).await?.first() {
-            None => Ok(()),
+        let services: BTreeSet<&String> = match lost {
+            Lost::Site => {
+                site.destroy(cx).await?;
+                return match site.things(cx).await?.first() {
+                    None => Ok(vec![format!("project {}", self.project)]),
+                    Some(left) => {
+                        let text = format!("{left} is still there after the disaster");
+                        Err(Error::new(ErrorKind::Unexpected, text))
+                    }
+                };
+            }
+            Lost::Data(components) => {
+                let ours = self.data.iter().filter(|(c, _)| components.iter().any(|l| l == c.as_str()));
+                ours.flat_map(|(_, kept)| &kept.services).collect()
+            }
+            Lost::Services => self.ports.keys().filter(|s| !self.data_services.contains(s)).collect(),
+        };
+        let all = &self.document["services"];
+        let volumes: BTreeSet<String> = match lost {
+            Lost::Services => BTreeSet::new(),
+            _ => services.iter().flat_map(|s| volumes_of(&all[s.as_str()])).collect(),
+        };
+        // A volume goes only with everybody who uses it.
+        let shares = |s: &&String| services.contains(s) || !volumes_of(&all[s.as_str()]).is_disjoint(&volumes);
+        let services: Vec<String> = self.ports.keys().filter(shares).cloned().collect();
+        let removed = site.remove_services(cx, &services, &volumes).await?;
+        match site.services(cx).await?.iter().find(|s| services.contains(&s.service) && s.container.is_some()) {
+            None => Ok(removed),
             Some(left) => {
-                let text = format!("{left} is still there after the disaster");
+                let text = format!("service {} is still there after the disaster", left.service);
                 Err(Error::new(ErrorKind::Unexpected, text))
             }
         }
@@ -279,49 +393,4 @@ async fn good_answers(cx: &Cx, service: &str, address: SocketAddr) -> Result<()>
         }
     }
     Ok(())
-}
-
-/// Removes everything of a drill's project; a project that is no drill's is not touched.
-pub(super) async fn remove(
-    cx: &Cx,
-    drill: &BackupId,
-    project: &str,
-    engine: Option<&str>,
-) -> (Vec<String>, Vec<Unseen>) {
-    let what = format!("project {project}");
-    let left = |why: String| vec![Unseen { what: what.clone(), why }];
-    if project != project_of(drill) {
-        return (Vec::new(), left("it does not belong to this drill: it is not touched".to_owned()));
-    }
-    let mut of = ComposeProject::new("drill", "/", project);
-    of.docker_host = engine.map(str::to_owned);
-    let mut removed = Vec::new();
-    let work = async {
-        let site = ComposeSite::new(of)?;
-        // Nothing was found twice in a row: what was under way when its client was killed has had its time.
-        let (mut none, mut looks) = (0, 0);
-        while none < 2 {
-            let now = site.destroy(cx).await;
-            looks += 1;
-            match now {
-                Ok(now) if now.is_empty() => none += 1,
-                Ok(now) => {
-                    none = 0;
-                    removed.extend(now);
-                }
-                // A network whose last container is just going.
-                Err(_) if looks < LOOKS => none = 0,
-                Err(e) => return Err(e),
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-        Ok(())
-    };
-    match work.await {
-        Ok(()) => (removed, Vec::new()),
-        Err(e) => {
-            let e: Error = e;
-            (removed, left(e.chain()))
-        }
-    }
 }

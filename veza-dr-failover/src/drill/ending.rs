@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use sha2::{Digest, Sha256};
 use veza_dr_core::{
     BackupId, BackupStore, Clock, Cx, Error, ErrorKind, Outcome, Result, SystemClock, lease::Holder, manifest::Tool,
 };
@@ -16,11 +15,9 @@ use super::{
     clock::{Chronicle, millis},
     ground, judge,
     ledger::{Ledger, Line},
-    model::{
-        CleanUp, CleanUpState, DrillKind, DrillOutcome, DrillRecord, Objectives, PartRecord, RECORD_FORMAT,
-        TimelineEntry,
-    },
+    model::{CleanUp, CleanUpState, DrillOutcome, DrillRecord, Objectives, PartRecord, RECORD_FORMAT, TimelineEntry},
     production::{self, Seen},
+    programme,
     run::{Drill, Found},
 };
 
@@ -38,21 +35,12 @@ impl Drill {
         interrupted: bool,
         stores: &[Arc<dyn BackupStore>],
     ) -> Result<DrillRecord> {
-        let Found { mut chronicle, parts, control, findings } = found;
-        let steps = match self.kind {
-            DrillKind::ColdStart => COLD_STEPS.as_slice(),
-            DrillKind::Compose => COMPOSE_STEPS.as_slice(),
-            DrillKind::Processes => STEPS.as_slice(),
-        };
-        let steps: Vec<String> = steps.iter().map(|s| (*s).to_owned()).collect();
+        let Found { mut chronicle, parts, control, findings, plan, validation } = found;
+        let steps = programme::steps(self.kind, self.course.as_ref());
         let objectives = Objectives { rto_ms: millis(self.scenario.rto.0), rpo_ms: millis(self.scenario.rpo.0) };
-        let mut criteria = criteria(self.control);
-        if self.kind == DrillKind::Compose {
-            criteria
-                .push("every service of the project healthy over the recovered data, every port answering".to_owned());
-        }
+        let criteria = programme::criteria(&self);
         // That it cannot be told must not keep anything from being removed.
-        let plan_sha256 = plan_sha(&objectives, &criteria, &parts, &steps).unwrap_or_default();
+        let plan_sha256 = programme::sha256(&objectives, &criteria, &parts, &steps).unwrap_or_default();
         let rta_ms = chronicle.between("T0", "T6");
         let mut record = DrillRecord {
             format: RECORD_FORMAT,
@@ -77,6 +65,8 @@ impl Drill {
             rpa_ms: rta_ms.and_then(|_| oldest(&parts)),
             parts,
             control,
+            plan,
+            validation,
             timeline: chronicle.timeline.clone(),
             production: production::unproven("the drill ended before it could look again"),
             cleanup: CleanUp {
@@ -145,7 +135,7 @@ pub(super) async fn clear_project(
     cleanup: &mut CleanUp,
 ) {
     #[cfg(feature = "docker")]
-    let (removed, left) = super::compose_platform::remove(cx, drill, project, engine).await;
+    let (removed, left) = super::compose_remove::remove(cx, drill, project, engine).await;
     #[cfg(not(feature = "docker"))]
     let (removed, left) = {
         let _ = (cx, drill, engine);
@@ -190,62 +180,6 @@ async fn keep(cx: &Cx, mut ledger: Ledger, record: &DrillRecord, stores: &[Arc<d
 /// A context of its own: also after the drill was cancelled.
 pub(super) fn last_words() -> Cx {
     Cx::background().with_deadline(SystemTime::now() + LAST_WORDS)
-}
-
-const STEPS: [&str; 9] = [
-    "look at production",
-    "where it is due: restore a damaged copy of every component, which must fail",
-    "restore every component into a private place and compare it with its manifest",
-    "destroy the private places",
-    "restore every component again and compare it with its manifest",
-    "ask every place three times",
-    "remove everything that was made",
-    "look at production again",
-    "keep the record",
-];
-
-const COMPOSE_STEPS: [&str; 11] = [
-    "look at production",
-    "where it is due: restore a damaged copy of every component, which must fail",
-    "make a copy of the project by itself, and start the services that keep components",
-    "restore every component into them and compare it with its manifest",
-    "start all services and wait for their health",
-    "end all containers at once and remove them with their volumes",
-    "make them again, restore every component again and compare it with its manifest",
-    "start all services, wait for their health and ask every port three times",
-    "remove everything that was made",
-    "look at production again",
-    "keep the record",
-];
-
-const COLD_STEPS: [&str; 7] = [
-    "look at production",
-    "fetch the objects of every backup into an empty folder",
-    "follow the recipe beside each with stock tools alone, and compare the result with the manifest",
-    "ask every place three times",
-    "remove everything that was made",
-    "look at production again",
-    "keep the record",
-];
-
-fn criteria(control: bool) -> Vec<String> {
-    let mut all = vec![
-        "every component's rows, keys and files equal the manifest of its backup".to_owned(),
-        "recovery time within the RTO of the scenario".to_owned(),
-        "age of the recovered data within its RPO".to_owned(),
-        "nothing of production changed, and all of it could be looked at".to_owned(),
-    ];
-    if control {
-        all.push("every damaged copy is refused because of its damage".to_owned());
-    }
-    all
-}
-
-fn plan_sha(objectives: &Objectives, criteria: &[String], parts: &[PartRecord], steps: &[String]) -> Result<String> {
-    let backups: Vec<_> = parts.iter().map(|p| (&p.component, &p.backup, &p.store)).collect();
-    let json = serde_json::to_vec(&(objectives, criteria, backups, steps))
-        .map_err(|e| Error::new(ErrorKind::Unexpected, "the plan as JSON").with_source(e))?;
-    Ok(hex::encode(Sha256::digest(json)))
 }
 
 fn production_note(chronicle: &mut Chronicle, record: &DrillRecord, since: Instant) -> TimelineEntry {

@@ -6,6 +6,8 @@ use super::model::{
     CleanUpState, ControlVerdict, DrillFinding, DrillOutcome, DrillRecord, Loss, PartRecord, ProductionVerdict,
     StageRecord,
 };
+use super::plan_record;
+use crate::validate;
 
 /// Sets the outcome and the findings of a record whose other parts are complete.
 pub(super) fn judge(record: &mut DrillRecord, interrupted: bool) {
@@ -58,7 +60,16 @@ pub(super) fn judge(record: &mut DrillRecord, interrupted: bool) {
             findings.push(finding(Severity::High, text, "remove what is in the way; then: veza-dr drill clean"));
         }
     }
-    let recovered = record.parts.iter().all(|p| p.recovery.as_ref().is_some_and(StageRecord::is_equal));
+    findings.extend(plan_record::gaps(record));
+    let failed_checks = checks(record, &mut findings);
+    // What the disaster left where it was is not recovered: that it differs leaves open whether anything was lost.
+    let equal = |p: &PartRecord| p.recovery.as_ref().is_some_and(StageRecord::is_equal);
+    let compared = |p: &PartRecord| p.recovery.as_ref().is_some_and(|r| r.error.is_none() && r.verdict.is_some());
+    let recovered = record.parts.iter().all(|p| equal(p) || (p.standing && compared(p)));
+    let moved = record.parts.iter().any(|p| p.standing && compared(p) && !equal(p));
+    let open = moved
+        || record.plan.as_ref().is_some_and(|p| !p.is_whole() || !p.beyond.is_empty())
+        || record.validation.iter().any(|v| v.report.verdict() != validate::Verdict::Pass);
     let unverified = |s: &Option<StageRecord>| {
         s.as_ref().is_some_and(|s| s.error.is_none() && s.verdict == Some(Verdict::Unverified))
     };
@@ -76,9 +87,10 @@ pub(super) fn judge(record: &mut DrillRecord, interrupted: bool) {
         DrillOutcome::Interrupted
     } else if only_unverified {
         DrillOutcome::Unproven
-    } else if !recovered || record.parts.is_empty() || record.rta_ms.is_none() {
+    } else if !recovered || failed_checks || record.parts.is_empty() || record.rta_ms.is_none() {
         DrillOutcome::Failed
-    } else if record.rpa_ms.is_none()
+    } else if open
+        || record.rpa_ms.is_none()
         || control == Some(ControlVerdict::Unclear)
         || record.production.verdict == ProductionVerdict::Unknown
     {
@@ -103,6 +115,12 @@ fn parts(parts: &[PartRecord], findings: &mut Vec<DrillFinding>) {
                     .first()
                     .map_or_else(|| "nothing could be compared".to_owned(), |f| format!("{}: {}", f.what, f.why)),
             };
+            if part.standing && when == "after the disaster" {
+                let text = format!("{} is not as its backup shows after the disaster: {why}", part.component);
+                let help = "do services write to it as soon as they start? then its loss cannot be told";
+                findings.push(finding(Severity::Medium, text, help));
+                continue;
+            }
             let text = format!("backup {} of {} was not brought back {when}: {why}", part.backup, part.component);
             let help = format!("veza-dr verify {} --backup {} --level restore", part.component, part.backup);
             findings.push(finding(Severity::High, text, &help));
@@ -110,17 +128,47 @@ fn parts(parts: &[PartRecord], findings: &mut Vec<DrillFinding>) {
     }
 }
 
+/// Tells of each check that did not pass where it was last asked; whether one failed.
+fn checks(record: &DrillRecord, findings: &mut Vec<DrillFinding>) -> bool {
+    let mut failed = false;
+    for one in &record.validation {
+        for check in one.report.checks.iter().filter(|c| c.verdict != validate::Verdict::Pass) {
+            let why = check.reason.as_deref().unwrap_or("no reason is known");
+            let (severity, what) = match check.verdict {
+                validate::Verdict::Fail => (Severity::High, "failed on the copy"),
+                validate::Verdict::Skipped => (Severity::Medium, "was not asked"),
+                _ => (Severity::Medium, "could not tell"),
+            };
+            failed |= check.verdict == validate::Verdict::Fail;
+            let text = format!("check {} {what}: {why}", check.name);
+            findings.push(finding(severity, text, "see what it asks: validation in the configuration"));
+        }
+    }
+    failed
+}
+
 fn finding(severity: Severity, text: String, help: &str) -> DrillFinding {
     DrillFinding { severity, text, help: Some(help.to_owned()) }
+}
+
+/// What production as it is now tells of what a disaster costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reference {
+    /// The disaster is now.
+    Now,
+    /// The disaster was earlier: what there was then is not known.
+    Earlier,
+    /// The recovery goes back to an earlier time, and gives up all that came since.
+    GoneBackFrom,
 }
 
 /// What production had at the disaster and the recovered copy lacks.
 pub(super) fn loss(
     live: Option<&std::collections::BTreeMap<String, u64>>,
     restored: &[veza_dr_core::manifest::ContentRecord],
-    historic: bool,
+    reference: Reference,
 ) -> Loss {
-    if historic {
+    if reference == Reference::Earlier {
         let basis = "unknown: an earlier instant than the newest was asked for".to_owned();
         return Loss { records: None, basis, tables: Vec::new() };
     }
@@ -139,8 +187,11 @@ pub(super) fn loss(
             tables.push(super::model::TableLoss { name: name.to_owned(), live: here, restored: there });
         }
     }
-    let basis =
+    let mut basis =
         "counted in production at the beginning of the drill, by table; changed records are not seen".to_owned();
+    if reference == Reference::GoneBackFrom {
+        basis.push_str("; with what came after the time that was gone back to");
+    }
     Loss { records: Some(records), basis, tables }
 }
 
@@ -189,7 +240,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::drill::{
-        CleanUp, ControlPart, ControlRecord, DrillKind, Objectives, ProductionProof, RECORD_FORMAT, Unseen,
+        CleanUp, ControlPart, ControlRecord, DrillKind, DrillValidation, Objectives, ProductionProof, RECORD_FORMAT,
+        RehearsedPlan, StepFate, Unseen,
     };
 
     fn stage(verdict: Verdict) -> Option<StageRecord> {
@@ -209,6 +261,7 @@ pub(crate) mod tests {
             rows: 1,
             baseline: stage(Verdict::Equal),
             recovery: stage(Verdict::Equal),
+            standing: false,
             rpa_ms: Some(5),
             loss: Loss::default(),
         };
@@ -235,6 +288,8 @@ pub(crate) mod tests {
             rpa_ms: Some(5),
             parts: vec![part],
             control: None,
+            plan: None,
+            validation: Vec::new(),
             timeline: Vec::new(),
             production: ProductionProof {
                 verdict: ProductionVerdict::Unchanged,
@@ -255,11 +310,27 @@ pub(crate) mod tests {
         Some(ControlRecord { verdict, parts: vec![ControlPart { component, damage, verdict, how: String::new() }] })
     }
 
+    fn asked(verdict: validate::Verdict) -> Vec<DrillValidation> {
+        let mut check = validate::CheckResult::not_asked("api", "why");
+        check.verdict = verdict;
+        let json = serde_json::json!({ "started_at": SystemClock.now(), "took_seconds": 0.1, "checks": [check] });
+        vec![DrillValidation { step: None, report: serde_json::from_value(json).unwrap() }]
+    }
+
+    fn followed(fate: StepFate, beyond: &[&str]) -> Option<RehearsedPlan> {
+        let step = serde_json::json!({ "id": "go", "action": "up", "fate": fate, "text": "", "tries": 0 });
+        let json = serde_json::json!({
+            "name": "p", "sha256": "00", "recovers": null, "copy_of": "a", "lost": "site", "steps": [step],
+            "not_in_plan": [], "beyond": beyond,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
     #[test]
     fn only_what_was_shown_in_full_passes() {
         use DrillOutcome::{ControlMissed, Failed, Interrupted, Passed, ProductionChanged, TargetMissed, Unproven};
         type Change = fn(&mut DrillRecord);
-        let cases: [(Change, bool, DrillOutcome); 15] = [
+        let cases: [(Change, bool, DrillOutcome); 24] = [
             (|_| (), false, Passed),
             (|_| (), true, Interrupted),
             (|r| r.control = control(ControlVerdict::Caught), false, Passed),
@@ -275,6 +346,16 @@ pub(crate) mod tests {
             (|r| r.parts[0].recovery = stage(Verdict::Unverified), false, Unproven),
             (|r| r.parts[0].recovery = None, false, Failed),
             (|r| r.parts.clear(), false, Failed),
+            (|r| r.validation = asked(validate::Verdict::Pass), false, Passed),
+            (|r| r.validation = asked(validate::Verdict::Error), false, Unproven),
+            (|r| r.validation = asked(validate::Verdict::Fail), false, Failed),
+            (|r| r.plan = followed(StepFate::CarriedOut, &[]), false, Passed),
+            (|r| r.plan = followed(StepFate::LeftOut, &[]), false, Passed),
+            (|r| r.plan = followed(StepFate::Unknown, &[]), false, Unproven),
+            (|r| r.plan = followed(StepFate::CarriedOut, &["files"]), false, Unproven),
+            // What the disaster left is not recovered: that it differs leaves its loss open.
+            (|r| (r.parts[0].standing, r.parts[0].rpa_ms) = (true, Some(0)), false, Passed),
+            (|r| (r.parts[0].standing, r.parts[0].recovery) = (true, stage(Verdict::Different)), false, Unproven),
         ];
         for (n, (change, interrupted, expected)) in cases.into_iter().enumerate() {
             let mut record = good();
@@ -299,11 +380,14 @@ pub(crate) mod tests {
     fn losses_are_counted_by_table_and_unknown_is_not_zero() {
         let content = |name: &str, rows| ContentRecord { name: name.to_owned(), rows, digest: None };
         let live = BTreeMap::from([("a".to_owned(), 10), ("b".to_owned(), 5), ("new".to_owned(), 2)]);
-        let found = loss(Some(&live), &[content("a", 7), content("b", 6), content("functions", 1)], false);
+        let found = loss(Some(&live), &[content("a", 7), content("b", 6), content("functions", 1)], Reference::Now);
         assert_eq!(found.records, Some(5));
         assert_eq!(found.tables.len(), 3);
-        assert_eq!(loss(None, &[], false).records, None);
-        assert_eq!(loss(Some(&BTreeMap::new()), &[], false).records, None);
-        assert_eq!(loss(Some(&live), &[], true).records, None);
+        assert_eq!(loss(None, &[], Reference::Now).records, None);
+        assert_eq!(loss(Some(&BTreeMap::new()), &[], Reference::Now).records, None);
+        assert_eq!(loss(Some(&live), &[], Reference::Earlier).records, None);
+        let gone_back = loss(Some(&live), &[content("a", 7)], Reference::GoneBackFrom);
+        assert_eq!(gone_back.records, Some(10));
+        assert!(gone_back.basis.ends_with("the time that was gone back to"), "{}", gone_back.basis);
     }
 }

@@ -4,6 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use veza_dr_core::{BackupId, ComponentName, Finding, Outcome, ScenarioKind, Severity, Verdict, manifest::Tool};
 
+use super::plan_record::RehearsedPlan;
+use crate::validate::ValidationReport;
+
 /// The newest format of drill records that this build writes and reads.
 pub const RECORD_FORMAT: u32 = 1;
 
@@ -168,6 +171,9 @@ pub struct PartRecord {
     pub baseline: Option<StageRecord>,
     /// The restore after the disaster.
     pub recovery: Option<StageRecord>,
+    /// The disaster left it where it was: it was restored beforehand, and `recovery` only compares it afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standing: bool,
     /// How old the recovered data were when the disaster came, in milliseconds: the recovery point actual.
     pub rpa_ms: Option<u64>,
     /// What was lost.
@@ -308,6 +314,15 @@ pub struct DrillFinding {
     pub help: Option<String>,
 }
 
+/// One run of the checks of the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillValidation {
+    /// The step of the plan that asked for it; absent when the drill did by itself.
+    pub step: Option<String>,
+    /// What each check found.
+    pub report: ValidationReport,
+}
+
 /// The record of one drill, immutable once it is in a store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -341,7 +356,7 @@ pub struct DrillRecord {
     pub objectives: Objectives,
     /// What must hold for a pass, written before the drill began.
     pub criteria: Vec<String>,
-    /// SHA-256 of the objectives, criteria, backups and steps, as they were before the drill began.
+    /// SHA-256 of the objectives, criteria, backups and steps of the drill itself, as they were before it began.
     pub plan_sha256: String,
     /// What is rehearsed, step by step.
     pub steps: Vec<String>,
@@ -357,6 +372,12 @@ pub struct DrillRecord {
     pub parts: Vec<PartRecord>,
     /// The negative control, where there was one.
     pub control: Option<ControlRecord>,
+    /// The plan that was followed, step by step, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<RehearsedPlan>,
+    /// What the checks of the configuration found, asked of the copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validation: Vec<DrillValidation>,
     /// What happened, in order.
     pub timeline: Vec<TimelineEntry>,
     /// Whether production is as it was.

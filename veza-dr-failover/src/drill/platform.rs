@@ -2,7 +2,9 @@
 //! the restored data.
 
 use std::{
+    collections::BTreeSet,
     fmt::Debug,
+    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -12,11 +14,13 @@ use async_trait::async_trait;
 use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, Outcome, Result};
 
 use super::{
+    course::{Lost, Selection},
     ground,
     place::{Place, Raised},
     run::{Drill, DrillPart, Found},
     stage::{self, Staged, staged},
 };
+use crate::validate::Suite;
 
 /// A whole platform that a drill may make, destroy and make again.
 #[async_trait]
@@ -25,14 +29,49 @@ pub trait DrillPlatform: Debug + Send + Sync + 'static {
     /// everything of it can be found by that name.
     fn project(&self) -> &str;
 
+    /// The site that it is a copy of.
+    fn copy_of(&self) -> &str;
+
     /// The engine that runs it; the usual one of this host where it is `None`.
     fn engine(&self) -> Option<&str>;
 
-    /// Makes it anew in `folder`, empty, and starts the services that keep components. `when` tells the two times apart.
+    /// Makes it in `folder`, empty, and starts nothing; proves that nothing leads out of it.
     ///
     /// # Errors
-    /// When they do not become healthy.
-    async fn raise(&self, cx: &Cx, folder: &Path, when: &str) -> Result<()>;
+    /// `Unsupported` when that cannot be shown.
+    async fn make(&self, cx: &Cx, folder: &Path) -> Result<()>;
+
+    /// Makes and starts these services with what they depend on; returns before they are healthy. `job` is a name that
+    /// was not used before.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such service; `Unavailable` when they do not start.
+    async fn up(&self, cx: &Cx, services: &Selection, job: &str) -> Result<()>;
+
+    /// Starts containers that are there.
+    ///
+    /// # Errors
+    /// As [`up`](Self::up).
+    async fn start(&self, cx: &Cx, services: &Selection) -> Result<()>;
+
+    /// Stops these services, each within `grace` before it is killed.
+    ///
+    /// # Errors
+    /// As met; what was stopped stays stopped.
+    async fn stop(&self, cx: &Cx, services: &Selection, grace: Duration) -> Result<()>;
+
+    /// Waits until these services are healthy, or have finished, and says how many they are; the platform's own time
+    /// where none is given.
+    ///
+    /// # Errors
+    /// `Unavailable` naming the ones that are not.
+    async fn healthy(&self, cx: &Cx, services: &Selection, within: Option<Duration>) -> Result<usize>;
+
+    /// The services that run.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    async fn running(&self, cx: &Cx) -> Result<BTreeSet<String>>;
 
     /// Where a component is kept.
     ///
@@ -40,39 +79,86 @@ pub trait DrillPlatform: Debug + Send + Sync + 'static {
     /// When it is kept nowhere.
     async fn place(&self, cx: &Cx, component: &ComponentName, state: &Path) -> Result<Place>;
 
-    /// Starts all other services, waits for their health and has each port answer several times in a row; says what
-    /// answered.
+    /// Has each port of each service that runs answer several times in a row; says what answered.
     ///
     /// # Errors
     /// When one does not.
-    async fn serve(&self, cx: &Cx, when: &str) -> Result<String>;
+    async fn answers(&self, cx: &Cx) -> Result<String>;
 
-    /// Ends everything without a chance to save anything, and removes it with its data.
+    /// Where in the copy that answers which the site publishes at this port.
+    ///
+    /// # Errors
+    /// `Unsupported` when no service publishes it, or several do; `Unavailable` when it does not run.
+    async fn reach(&self, cx: &Cx, published: u16) -> Result<SocketAddr>;
+
+    /// Ends what the disaster takes without a chance to save anything, and removes it with its data; says what it was.
     ///
     /// # Errors
     /// When something of it is still there.
-    async fn destroy(&self, cx: &Cx) -> Result<()>;
+    async fn lose(&self, cx: &Cx, lost: &Lost) -> Result<Vec<String>>;
+}
+
+/// What proves that the backup which a drill takes is whole.
+#[async_trait]
+pub trait CopyProof: Debug + Send + Sync + 'static {
+    /// Reads all of it and says what was found.
+    ///
+    /// # Errors
+    /// `Mismatch` when it is not whole; as met when it cannot be read.
+    async fn prove(&self, cx: &Cx) -> Result<String>;
+}
+
+/// The checks that must pass before users are led to a site, led to a copy of one.
+#[async_trait]
+pub trait DrillChecks: Debug + Send + Sync + 'static {
+    /// The checks.
+    ///
+    /// # Errors
+    /// When they cannot be put together at all.
+    async fn suite(&self, cx: &Cx, copy: &dyn DrillPlatform) -> Result<CopyChecks>;
+}
+
+/// Checks that were led to a copy.
+#[derive(Debug, Clone, Default)]
+pub struct CopyChecks {
+    /// Those that can be asked there.
+    pub suite: Suite,
+    /// Those that cannot, by name, and why: nobody can tell whether they would pass.
+    pub unled: Vec<(String, String)>,
 }
 
 /// A server that has just been made may not take connections yet.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
 impl Drill {
+    /// Makes the platform, and starts the services that keep components.
     pub(super) async fn raise_platform(&self, cx: &Cx, found: &mut Found, folder: &Path, when: &str) -> Result<()> {
         let Some(platform) = &self.platform else { return Ok(()) };
         let since = Instant::now();
-        platform.raise(cx, folder, when).await?;
+        platform.make(cx, folder).await?;
+        self.start_data(cx, when).await?;
         let detail = format!("project {}: the services that keep components", platform.project());
         self.tell(found.chronicle.note("containers", Outcome::Ok, detail, since));
         Ok(())
     }
 
-    pub(super) async fn serve_platform(&self, cx: &Cx, found: &mut Found, when: &str) -> Result<()> {
+    /// Starts the services that keep components, and waits for their health.
+    pub(super) async fn start_data(&self, cx: &Cx, when: &str) -> Result<()> {
         let Some(platform) = &self.platform else { return Ok(()) };
+        platform.up(cx, &Selection::Data, &format!("{when}-data")).await?;
+        platform.healthy(cx, &Selection::Data, None).await.map(drop)
+    }
+
+    /// Starts all services, waits for their health and has each port answer. Returns those that did not run before.
+    pub(super) async fn serve_platform(&self, cx: &Cx, found: &mut Found, when: &str) -> Result<Vec<String>> {
+        let Some(platform) = &self.platform else { return Ok(Vec::new()) };
         let since = Instant::now();
-        let detail = platform.serve(cx, when).await?;
+        let before = platform.running(cx).await?;
+        platform.up(cx, &Selection::All, &format!("{when}-all")).await?;
+        platform.healthy(cx, &Selection::All, None).await?;
+        let detail = platform.answers(cx).await?;
         self.tell(found.chronicle.note("services", Outcome::Ok, detail, since));
-        Ok(())
+        Ok(platform.running(cx).await?.difference(&before).cloned().collect())
     }
 }
 
@@ -109,4 +195,24 @@ async fn ready(cx: &Cx, place: &Place) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(())
+}
+
+/// Compares what stands in a service of the platform with its manifest; restores nothing.
+pub(super) async fn compare(
+    cx: &Cx,
+    platform: &Arc<dyn DrillPlatform>,
+    part: &DrillPart,
+    folder: &Path,
+) -> Result<Staged> {
+    let began = Instant::now();
+    let done = async {
+        let Some(restore) = &part.service else {
+            let text = format!("{} is kept by no service of the copy", part.component);
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        };
+        ground::make_private(folder)?;
+        let place = platform.place(cx, &part.component, folder).await?;
+        restore.compare(cx, &place, &part.manifest).await
+    };
+    staged(None, done.await, began)
 }

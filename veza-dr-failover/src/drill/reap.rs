@@ -182,6 +182,8 @@ fn killed(
         rpa_ms: None,
         parts: Vec::new(),
         control: None,
+        plan: None,
+        validation: Vec::new(),
         timeline: Vec::new(),
         production: production::unproven("the drill was killed before it could look again"),
         cleanup: pending(),

@@ -6,10 +6,11 @@ use veza_dr_core::{Outcome as StepEnd, Severity, Verdict};
 use super::model::{
     CleanUpState, ControlVerdict, DrillKind, DrillOutcome, DrillRecord, PartRecord, ProductionVerdict, StageRecord,
 };
+use super::plan_record::{PlanStep, StepFate};
 use crate::{
     report::{
-        CleanUp, CleanUpItem, Comparison, Criterion, Exclusion, Finding, FindingSeverity, Language, Outcome, Person,
-        RecoveryPoint, RecoveryReport, RecoveryTime, ReportKind, TimelineStep, Version,
+        CheckLine, CleanUp, CleanUpItem, Comparison, Criterion, Exclusion, Finding, FindingSeverity, Language, Outcome,
+        Person, RecoveryPoint, RecoveryReport, RecoveryTime, ReportKind, TimelineStep, Version,
     },
     runbook::StepStatus,
 };
@@ -37,8 +38,12 @@ impl DrillRecord {
         report.about = format!("Rehearsal of scenario {} from backups, in isolation.", self.scenario);
         report.scope.components = self.parts.iter().map(|p| p.component.to_string()).collect();
         report.scope.sites = vec![self.host.clone()];
-        report.scope.place = Some(match self.kind {
-            DrillKind::Compose => {
+        report.scope.place = Some(match (self.kind, &self.plan) {
+            (DrillKind::Compose, Some(plan)) => format!(
+                "a copy of the Compose project of site {} in networks without a way out, removed afterwards",
+                plan.copy_of
+            ),
+            (DrillKind::Compose, None) => {
                 "a Compose project of its own in networks without a way out, removed afterwards".to_owned()
             }
             _ => "private servers and folders on 127.0.0.1, removed afterwards".to_owned(),
@@ -54,6 +59,13 @@ impl DrillRecord {
         report.objectives.clone_from(&self.criteria);
         report.plan.name = format!("drill of scenario {}", self.scenario);
         report.plan.sha256 = Some(self.plan_sha256.clone()).filter(|s| !s.is_empty());
+        if let Some(plan) = &self.plan {
+            report.about.push_str(&format!(" Plan {} is followed; the disaster takes {}.", plan.name, plan.lost));
+            report.plan.name.clone_from(&plan.name);
+            report.plan.sha256 = Some(plan.sha256.clone());
+            report.plan.left_out.clone_from(&plan.not_in_plan);
+            report.deviations.clone_from(&plan.beyond);
+        }
         report.versions = vec![Version::new(&self.tool.name, &self.tool.version)];
         report.people = vec![Person::new(&self.by, "began", Some(self.started_at))];
         for point in &self.clock {
@@ -65,6 +77,10 @@ impl DrillRecord {
         for part in &self.parts {
             compared(part, &mut report);
         }
+        for one in &self.validation {
+            let by = one.step.clone().unwrap_or_else(|| "drill".to_owned());
+            report.validation.extend(one.report.checks.iter().map(|check| CheckLine::of(check, &by)));
+        }
         report.consistency.against = Some("the manifests of the backups".to_owned());
         report.clean_up = Some(self.clean_up());
         report.findings = self.findings.iter().enumerate().map(|(n, f)| finding(n, f.severity, &f.text)).collect();
@@ -73,7 +89,13 @@ impl DrillRecord {
     }
 
     fn tell_steps(&self, report: &mut RecoveryReport) {
+        let mut followed = self.plan.iter().flat_map(|plan| &plan.steps).map(planned).collect::<Vec<_>>();
         for (n, entry) in self.timeline.iter().enumerate() {
+            // Those of the plan are told in the plan's order, all of them.
+            if self.plan.is_some() && entry.what.starts_with("step ") {
+                report.steps.append(&mut followed);
+                continue;
+            }
             let status = match entry.outcome {
                 StepEnd::Ok | StepEnd::Warning => StepStatus::Done,
                 _ => StepStatus::Failed,
@@ -88,6 +110,7 @@ impl DrillRecord {
             let step = TimelineStep::new(name, status).between(began, entry.at);
             report.steps.push(step.with_text(&entry.detail, serde_json::Value::Null));
         }
+        report.steps.append(&mut followed);
     }
 
     fn tell_measures(&self, report: &mut RecoveryReport) {
@@ -107,7 +130,11 @@ impl DrillRecord {
     fn tell_criteria(&self, report: &mut RecoveryReport) {
         let span = |s: f64| Language::English.span(s);
         report.criteria.fixed_at = Some(self.started_at);
-        report.criteria.source = Some("the scenario's objectives, fixed before the drill began".to_owned());
+        let mut source = "the scenario's objectives, fixed before the drill began".to_owned();
+        if self.plan.is_some() && !self.plan_sha256.is_empty() {
+            source.push_str(&format!(" (SHA-256 of objectives, criteria, backups and steps: {})", self.plan_sha256));
+        }
+        report.criteria.source = Some(source);
         let (time, point) = (&report.recovery_time, &report.recovery_point);
         let mut list = Vec::new();
         for (id, text, target, actual, outcome) in [
@@ -140,6 +167,16 @@ impl DrillRecord {
             },
             format!("{} facts, {} changed, {} not seen", proof.facts, proof.changed.len(), proof.unknown.len()),
         ));
+        if let Some(plan) = &self.plan {
+            let text = "every step of the plan carried out in the copy, or left out for a stated reason";
+            let stopped = plan.count(StepFate::Failed) + plan.count(StepFate::NotReached) > 0;
+            let outcome = match (stopped, plan.is_whole() && plan.beyond.is_empty()) {
+                (true, _) => Outcome::Failed,
+                (false, true) => Outcome::Passed,
+                (false, false) => Outcome::Unknown,
+            };
+            list.push(Criterion::new("plan", text, "all").ended(outcome, plan.told()));
+        }
         if let Some(control) = &self.control {
             let each: Vec<String> =
                 control.parts.iter().map(|p| format!("{} ({}): {}", p.component, p.damage, p.how)).collect();
@@ -190,9 +227,12 @@ impl DrillRecord {
 }
 
 fn compared(part: &PartRecord, report: &mut RecoveryReport) {
-    let stages = [("before the disaster", &part.baseline), ("after the disaster", &part.recovery)];
+    let after = if part.standing { "after the disaster, which left it" } else { "after the disaster" };
+    let stages = [("before the disaster", &part.baseline), (after, &part.recovery)];
     for (when, stage) in stages.into_iter().filter_map(|(w, s)| s.as_ref().map(|s| (w, s))) {
         let outcome = match (&stage.error, stage.verdict) {
+            // Services may have written to it: whether anything was lost is open.
+            (None, Some(Verdict::Different)) if part.standing && when == after => Outcome::Unknown,
             (Some(_), _) | (None, Some(Verdict::Different)) => Outcome::Failed,
             (None, Some(Verdict::Equal)) => Outcome::Passed,
             _ => Outcome::Unknown,
@@ -211,6 +251,22 @@ fn compared(part: &PartRecord, report: &mut RecoveryReport) {
             Outcome::Unknown,
         ));
     }
+}
+
+/// A step of the plan, carried out or not.
+fn planned(step: &PlanStep) -> TimelineStep {
+    let status = match step.fate {
+        StepFate::CarriedOut => StepStatus::Done,
+        StepFate::LeftOut => StepStatus::Skipped,
+        StepFate::Failed => StepStatus::Failed,
+        StepFate::NotReached => StepStatus::Waiting,
+        StepFate::Unknown => StepStatus::Unknown,
+    };
+    let mut told = TimelineStep::new(&step.id, status).with_text(&step.text, serde_json::Value::Null);
+    (told.action, told.attempts) = (Some(step.action.clone()), step.tries);
+    (told.began, told.ended) = (step.began, step.ended);
+    told.marks.clone_from(&step.marks);
+    told
 }
 
 fn why(stage: &StageRecord) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Debug,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,20 +15,20 @@ use veza_dr_core::{
 };
 
 use super::{
-    clock::{Chronicle, millis},
-    cold::{self, ColdSource},
-    control::control,
+    clock::Chronicle,
+    cold::ColdSource,
+    course::Course,
     damage::Damage,
     ending::last_words,
-    ground, judge,
+    ground,
+    judge::{self, Reference},
     ledger::{DrillLock, Ledger, Line},
-    model::{
-        ControlRecord, ControlVerdict, DrillFinding, DrillKind, DrillRecord, PartRecord, StageRecord, TimelineEntry,
-    },
-    place::{Place, PlaceSpec, Raised},
-    platform::{self, DrillPlatform},
+    model::{ControlRecord, DrillFinding, DrillKind, DrillRecord, DrillValidation, Loss, PartRecord, TimelineEntry},
+    place::PlaceSpec,
+    plan_record::RehearsedPlan,
+    platform::{CopyProof, DrillChecks, DrillPlatform},
     production::Seen,
-    stage::{RestoreInto, stage},
+    stage::RestoreInto,
     witness::Witness,
 };
 
@@ -60,6 +60,10 @@ pub struct DrillPart {
     pub restore: Arc<dyn RestoreInto>,
     /// What restores it into a service of the drill's platform, where one keeps it.
     pub service: Option<Arc<dyn RestoreInto>>,
+    /// The disaster leaves it where it is: it is restored beforehand, and only compared afterwards.
+    pub standing: bool,
+    /// What proves that the backup is whole, for plans that demand it.
+    pub proof: Option<Arc<dyn CopyProof>>,
 }
 
 impl DrillPart {
@@ -73,13 +77,40 @@ impl DrillPart {
         restore: Arc<dyn RestoreInto>,
     ) -> Self {
         let component = manifest.component.clone();
-        Self { component, manifest, store: store.into(), data, damaged: None, cold: None, spec, restore, service: None }
+        let (store, service, proof) = (store.into(), None, None);
+        Self {
+            component,
+            manifest,
+            store,
+            data,
+            damaged: None,
+            cold: None,
+            spec,
+            restore,
+            service,
+            standing: false,
+            proof,
+        }
     }
 
     /// Kept by a service of the drill's platform.
     #[must_use]
     pub fn with_service(mut self, restore: Arc<dyn RestoreInto>) -> Self {
         self.service = Some(restore);
+        self
+    }
+
+    /// Left where it is by the disaster, or not.
+    #[must_use]
+    pub fn left_standing(mut self, standing: bool) -> Self {
+        self.standing = standing;
+        self
+    }
+
+    /// With what proves its backup whole.
+    #[must_use]
+    pub fn with_proof(mut self, proof: Arc<dyn CopyProof>) -> Self {
+        self.proof = Some(proof);
         self
     }
 
@@ -153,10 +184,16 @@ pub struct Drill {
     pub parts: Vec<DrillPart>,
     /// The platform that is made for it, of [`DrillKind::Compose`].
     pub platform: Option<Arc<dyn DrillPlatform>>,
+    /// The plan that is followed in the platform; without one everything is restored and started at once.
+    pub course: Option<Course>,
+    /// What must pass on the platform once it serves again.
+    pub checks: Option<Arc<dyn DrillChecks>>,
     /// What may not change.
     pub witnesses: Vec<Arc<dyn Witness>>,
     /// What it leaves out, for the record.
     pub exclusions: Vec<String>,
+    /// What somebody has to look at, whatever it finds.
+    pub findings: Vec<DrillFinding>,
     /// Who is told of each step.
     pub watcher: Arc<dyn DrillWatcher>,
 }
@@ -168,6 +205,8 @@ pub(super) struct Found {
     pub(super) parts: Vec<PartRecord>,
     pub(super) control: Option<ControlRecord>,
     pub(super) findings: Vec<DrillFinding>,
+    pub(super) plan: Option<RehearsedPlan>,
+    pub(super) validation: Vec<DrillValidation>,
 }
 
 impl Drill {
@@ -186,8 +225,11 @@ impl Drill {
             control: false,
             parts: Vec::new(),
             platform: None,
+            course: None,
+            checks: None,
             witnesses: Vec::new(),
             exclusions: Vec::new(),
+            findings: Vec::new(),
             watcher: Arc::new(NobodyWatchesDrill),
         }
     }
@@ -282,155 +324,36 @@ impl Drill {
             baseline: None,
             recovery: None,
             rpa_ms: None,
-            loss: judge::loss(before.records(&p.component), &p.manifest.contents, self.wanted.is_some()),
+            standing: p.standing,
+            loss: self.loss(p, before),
         };
+        let copy_of = self.platform.as_ref().map_or("", |platform| platform.copy_of());
         Found {
             chronicle: Chronicle::begin(),
             parts: self.parts.iter().map(part).collect(),
             control: None,
-            findings: Vec::new(),
+            findings: self.findings.clone(),
+            plan: self.course.as_ref().map(|course| RehearsedPlan::of(course, copy_of)),
+            validation: Vec::new(),
         }
+    }
+
+    /// What a disaster now would cost a component.
+    fn loss(&self, part: &DrillPart, before: &Seen) -> Loss {
+        if part.standing {
+            return Loss { basis: "unknown: it was not looked at after the disaster".to_owned(), ..Loss::default() };
+        }
+        let reference = match (self.wanted, &self.course) {
+            // A plan that goes back gives up all that came since, whoever wrote it.
+            (Some(_), Some(course)) if course.asks_for_a_time() => Reference::GoneBackFrom,
+            (Some(_), _) => Reference::Earlier,
+            (None, _) => Reference::Now,
+        };
+        judge::loss(before.records(&part.component), &part.manifest.contents, reference)
     }
 
     pub(super) fn tell(&self, entry: TimelineEntry) {
         self.watcher.step(&entry);
-    }
-
-    async fn rehearse(&self, cx: &Cx, ledger: &mut Ledger, found: &mut Found, folder: &Path) -> Result<()> {
-        if self.control {
-            ledger.phase("control")?;
-            let since = Instant::now();
-            let control = control(cx, &self.parts, folder).await?;
-            let (outcome, detail) = match control.verdict {
-                ControlVerdict::Caught => (Outcome::Ok, "every damaged copy was refused"),
-                ControlVerdict::Missed => (Outcome::Failed, "a damaged copy passed"),
-                ControlVerdict::Unclear => {
-                    (Outcome::Failed, "it says nothing: a damaged copy failed for another reason")
-                }
-            };
-            self.tell(found.chronicle.note("negative control", outcome, detail, since));
-            found.control = Some(control);
-        }
-        if self.kind == DrillKind::ColdStart {
-            // The site is gone, and with it everything but the store and the key.
-            let t0 = found.chronicle.point("T0");
-            self.age(found, t0);
-            for point in ["T1", "T2", "T3"] {
-                found.chronicle.point(point);
-            }
-        } else {
-            ledger.phase("baseline")?;
-            let since = Instant::now();
-            let mut sites = Vec::new();
-            self.raise_platform(cx, found, folder, "before").await?;
-            for (n, staged) in self.stages(cx, folder, "before").await?.into_iter().enumerate() {
-                found.parts[n].baseline = Some(staged.0);
-                sites.extend(staged.1);
-            }
-            let whole = found.parts.iter().all(|p| p.baseline.as_ref().is_some_and(StageRecord::is_equal));
-            let outcome = if whole { Outcome::Ok } else { Outcome::Failed };
-            let detail = told(&found.parts, |p| p.baseline.as_ref());
-            self.tell(found.chronicle.note("private site", outcome, detail, since));
-            if !whole {
-                return Ok(());
-            }
-            self.serve_platform(cx, found, "before").await?;
-            self.disaster(cx, ledger, found, sites).await?;
-        }
-        ledger.phase("recovery")?;
-        found.chronicle.point("T4");
-        let since = Instant::now();
-        let mut sites = Vec::new();
-        self.raise_platform(cx, found, folder, "after").await?;
-        for (n, staged) in self.stages(cx, folder, "after").await?.into_iter().enumerate() {
-            found.parts[n].recovery = Some(staged.0);
-            sites.extend(staged.1);
-        }
-        let whole = found.parts.iter().all(|p| p.recovery.as_ref().is_some_and(StageRecord::is_equal));
-        let outcome = if whole { Outcome::Ok } else { Outcome::Failed };
-        self.tell(found.chronicle.note("recovery", outcome, told(&found.parts, |p| p.recovery.as_ref()), since));
-        if whole {
-            found.chronicle.point("T5");
-            self.serve_platform(cx, found, "after").await?;
-            let since = Instant::now();
-            for site in &sites {
-                for _ in 0..GOOD_ANSWERS {
-                    cx.check("ask the recovered site")?;
-                    if !site.answers().await {
-                        let text = format!("{} does not answer after its recovery", site.place.location());
-                        return Err(Error::new(ErrorKind::Unavailable, text));
-                    }
-                }
-            }
-            found.chronicle.point("T6");
-            let detail = format!("{} places answered {GOOD_ANSWERS} times in a row", sites.len());
-            self.tell(found.chronicle.note("served again", Outcome::Ok, detail, since));
-        }
-        for site in sites {
-            site.destroy().await?;
-        }
-        Ok(())
-    }
-
-    /// How old the data of each component were at the disaster.
-    fn age(&self, found: &mut Found, t0: DateTime<Utc>) {
-        let reference = self.wanted.unwrap_or(t0);
-        for (record, part) in found.parts.iter_mut().zip(&self.parts) {
-            record.rpa_ms = (reference - part.manifest.consistency.at).to_std().ok().map(millis);
-        }
-    }
-
-    async fn disaster(&self, cx: &Cx, ledger: &mut Ledger, found: &mut Found, sites: Vec<Raised>) -> Result<()> {
-        ledger.phase("disaster")?;
-        let since = Instant::now();
-        let mut places = Vec::new();
-        for site in &sites {
-            if !site.answers().await {
-                let text = format!("{} does not answer before the disaster", site.place.location());
-                return Err(Error::new(ErrorKind::Unavailable, text));
-            }
-            places.push(site.place.location());
-        }
-        let t0 = found.chronicle.point("T0");
-        self.age(found, t0);
-        if let Some(platform) = &self.platform {
-            places.push(format!("project {}", platform.project()));
-            platform.destroy(cx).await?;
-        }
-        for site in sites {
-            let place = site.place.clone();
-            site.destroy().await?;
-            // Of a service the platform has looked it up: whatever is on the way may answer for an address that is gone.
-            if !matches!(place, Place::Service { .. }) && place.answers().await {
-                return Err(Error::new(ErrorKind::Unexpected, "what was destroyed still answers"));
-            }
-        }
-        for point in ["T1", "T2", "T3"] {
-            found.chronicle.point(point);
-        }
-        cx.check("recover")?;
-        self.tell(found.chronicle.note("disaster", Outcome::Ok, format!("destroyed {}", places.join(", ")), since));
-        Ok(())
-    }
-
-    /// Restores every component at the same time, as a recovery would.
-    async fn stages(&self, cx: &Cx, folder: &Path, when: &str) -> Result<Vec<(StageRecord, Option<Raised>)>> {
-        let each = self.parts.iter().map(|part| {
-            let place = folder.join(format!("{when}-{}", part.component));
-            async move {
-                match self.kind {
-                    DrillKind::ColdStart => cold::stage(cx, part, &place).await,
-                    DrillKind::Compose => platform::stage(cx, self.platform.as_ref(), part, &place).await,
-                    _ => stage(cx, part, &place, &part.data).await,
-                }
-            }
-        });
-        let mut all = Vec::new();
-        for staged in futures::future::join_all(each).await {
-            let staged = staged?;
-            all.push((staged.record, staged.raised));
-        }
-        Ok(all)
     }
 }
 
@@ -453,14 +376,4 @@ async fn leases(cx: &Cx, stores: &[Arc<dyn BackupStore>]) -> Result<Vec<LeaseGua
         (true, Some(e)) => Err(e),
         (true, None) => Err(Error::new(ErrorKind::Config, "there is no store that keeps the records of drills")),
     }
-}
-
-fn told<'a>(parts: &'a [PartRecord], of: impl Fn(&'a PartRecord) -> Option<&'a StageRecord>) -> String {
-    let one = |p: &'a PartRecord| match of(p) {
-        Some(stage) if stage.is_equal() => format!("{} equal ({} records)", p.component, stage.rows),
-        Some(StageRecord { error: Some(e), .. }) => format!("{}: {e}", p.component),
-        Some(_) => format!("{} not proven equal", p.component),
-        None => format!("{} not restored", p.component),
-    };
-    parts.iter().map(one).collect::<Vec<_>>().join(", ")
 }

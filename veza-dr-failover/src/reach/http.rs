@@ -89,6 +89,12 @@ impl HttpAddress {
         self
     }
 
+    /// The port that it names, or that of its scheme.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Path and query, as requests name them.
     pub(crate) fn target(&self) -> String {
         match self.url.query() {

@@ -1,6 +1,10 @@
 //! PostgreSQL: one session, at the address of the site that is meant.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::{
@@ -120,6 +124,20 @@ impl PostgresAccess {
             Err(_) => (self.host, self.address) = (Host::Tcp(host.to_owned()), None),
         }
         self
+    }
+
+    /// The same database where it answers at an address and port of its own. A certificate must have the name all the
+    /// same.
+    #[must_use]
+    pub fn at_address(mut self, to: SocketAddr) -> Self {
+        (self.address, self.port) = (Some(to.ip()), to.port());
+        self
+    }
+
+    /// Its port; `None` for a socket in a folder.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        matches!(self.host, Host::Tcp(_)).then_some(self.port)
     }
 
     /// Another database of the same server.

@@ -79,6 +79,19 @@ impl RedisAccess {
         self
     }
 
+    /// The same server where it answers at an address and port of its own.
+    #[must_use]
+    pub fn at_address(mut self, to: std::net::SocketAddr) -> Self {
+        (self.host, self.port) = (to.ip().to_string(), to.port());
+        self
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Logs in so; without a name as the default user.
     #[must_use]
     pub fn with_login(mut self, username: Option<String>, password: SecretString) -> Self {

@@ -44,7 +44,7 @@ impl View<'_> {
                 StepStatus::Unknown => Tone::Unknown,
                 _ => Tone::Plain,
             };
-            let mut text = s.text.clone();
+            let mut text = l.left_out(&s.text).to_owned();
             if s.recovered {
                 text = format!("{text} ({})", w.recovered);
             }

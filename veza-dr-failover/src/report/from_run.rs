@@ -14,7 +14,7 @@ use super::{
 use crate::{
     measure::{DataLoss, RecoveryRecord},
     runbook::{Entry, Plan, Record, RunReport, RunStatus, StepOutcome, StepStatus, read_journal},
-    validate::{ValidationReport, Verdict},
+    validate::{CheckResult, ValidationReport, Verdict},
 };
 
 /// What a journal does not tell. What is left out is unknown.
@@ -250,16 +250,23 @@ fn validation(steps: &[TimelineStep]) -> Vec<CheckLine> {
     for step in steps.iter().filter(|s| s.action.as_deref() == Some("validate")) {
         // Another program's validation may tell its evidence in its own way.
         let Ok(report) = serde_json::from_value::<ValidationReport>(step.evidence.clone()) else { continue };
-        lines.extend(report.checks.into_iter().map(|check| CheckLine {
-            site: Some(step.id.clone()),
-            tolerance: Some(check.tolerance),
-            measured: check.measured,
-            reason: check.reason,
-            took_seconds: Some(check.took_seconds),
-            ..CheckLine::new(check.name, outcome(check.verdict))
-        }));
+        lines.extend(report.checks.iter().map(|check| CheckLine::of(check, &step.id)));
     }
     lines
+}
+
+impl CheckLine {
+    /// What a check found that was run by a step.
+    pub(crate) fn of(check: &CheckResult, step: &str) -> Self {
+        Self {
+            site: Some(step.to_owned()),
+            tolerance: Some(check.tolerance.clone()),
+            measured: check.measured.clone(),
+            reason: check.reason.clone(),
+            took_seconds: Some(check.took_seconds),
+            ..Self::new(&check.name, outcome(check.verdict))
+        }
+    }
 }
 
 fn outcome(verdict: Verdict) -> Outcome {

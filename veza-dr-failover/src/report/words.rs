@@ -1,7 +1,7 @@
 //! The words of reports, in each language.
 
 use super::{FindingSeverity, Language, Outcome, ReportKind};
-use crate::runbook::StepStatus;
+use crate::{drill::LeftOut, runbook::StepStatus};
 
 /// A table of words; a word that is missing in one language does not compile.
 macro_rules! words {
@@ -265,7 +265,33 @@ impl Language {
             (Self::French, "steps") => "toutes les étapes du plan sont terminées",
             (Self::French, "rto") => "temps de reprise dans l'objectif (RTO)",
             (Self::French, "rpo") => "perte de données dans l'objectif (RPO)",
+            (Self::French, "production") => "rien n'a changé en production",
+            (Self::French, "control") => "toute copie endommagée est refusée",
+            (Self::French, "end") => "l'exercice va à son terme",
+            (Self::French, "plan") => {
+                "toutes les étapes du plan sont exécutées dans la copie, ou omises pour un motif indiqué"
+            }
             _ => text,
+        }
+    }
+
+    /// Why a step was left out of a drill, where it is one of the drill's own reasons.
+    pub(super) fn left_out(self, text: &str) -> &str {
+        let Some(why) = LeftOut::ALL.into_iter().find(|why| self == Self::French && why.why() == text) else {
+            return text;
+        };
+        match why {
+            LeftOut::Fence => "un exercice n'isole ni n'ouvre les sites de production",
+            LeftOut::Names => "les noms de production mènent où ils mènent",
+            LeftOut::Notify => "personne n'est averti d'une bascule de la production",
+            LeftOut::Backup => "une sauvegarde de la copie se mêlerait à celles de la production",
+            LeftOut::Compare => "ce que la production a conservé n'est pas dans la copie",
+            LeftOut::Command => "un exercice n'exécute aucune commande destinée à une machine de production",
+            LeftOut::Promotion => "une copie n'a pas de réplique à promouvoir",
+            LeftOut::Person => "une personne la fait ou en décide",
+            LeftOut::Pause => "elle attend quelque chose de la production",
+            LeftOut::OtherSite => "elle agit sur un autre site que celui que le plan rétablit",
+            LeftOut::Tagged => "elle porte l'étiquette `production`",
         }
     }
 }

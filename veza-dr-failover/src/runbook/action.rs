@@ -44,7 +44,7 @@ pub enum Safety {
     Dns,
     /// Deletes or replaces data: refused without a verified copy.
     Destructive,
-    /// Acts on production: left out of drills.
+    /// Acts on production: a drill does it in a copy, or leaves it out.
     Production,
 }
 

@@ -1,6 +1,6 @@
 //! A Compose project as a whole: what its file comes to, where its services are, and its removal.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -95,6 +95,27 @@ impl ComposeSite {
         engine.remove(cx, &self.project.project).await
     }
 
+    /// Ends the containers of these services without a chance to save anything, and removes them with these volumes of
+    /// the project. Returns what was removed.
+    pub(crate) async fn remove_services(
+        &self,
+        cx: &Cx,
+        services: &[String],
+        volumes: &BTreeSet<String>,
+    ) -> Result<Vec<String>> {
+        let engine = self.engine(cx).await?;
+        let mut things = Vec::new();
+        for container in engine.containers(cx, &self.project.project).await? {
+            if services.contains(&container.service) {
+                things.push(Thing::Container(container.name));
+            }
+        }
+        let of_file = engine.volumes(cx, &self.project.project).await?;
+        things
+            .extend(of_file.into_iter().filter(|(key, _)| volumes.contains(key)).map(|(_, name)| Thing::Volume(name)));
+        engine.remove_all(cx, things).await
+    }
+
     /// Everything of the project that its engine has.
     pub(crate) async fn things(&self, cx: &Cx) -> Result<Vec<String>> {
         let engine = self.engine(cx).await?;
@@ -171,9 +192,28 @@ impl Engine {
         Ok(listed.into_iter().filter_map(|n| Some(format!("br-{}", n.id?.get(..12)?))).collect())
     }
 
+    /// The volumes of the project: what its file calls each, and its name.
+    async fn volumes(&self, cx: &Cx, project: &str) -> Result<Vec<(String, String)>> {
+        let filters = of_project(project);
+        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let listed = self.call(cx, "list the volumes", self.docker().list_volumes(Some(options))).await?;
+        let one = |v: bollard::models::Volume| {
+            // Without Compose's label its name tells: the project's, and the file's.
+            let ours = v.labels.get("com.docker.compose.volume").cloned();
+            let key = ours.or_else(|| v.name.strip_prefix(&format!("{project}_")).map(str::to_owned))?;
+            Some((key, v.name))
+        };
+        Ok(listed.volumes.unwrap_or_default().into_iter().filter_map(one).collect())
+    }
+
     async fn remove(&self, cx: &Cx, project: &str) -> Result<Vec<String>> {
+        let things = self.find(cx, project).await?;
+        self.remove_all(cx, things).await
+    }
+
+    async fn remove_all(&self, cx: &Cx, things: Vec<Thing>) -> Result<Vec<String>> {
         let mut removed = Vec::new();
-        for thing in self.find(cx, project).await? {
+        for thing in things {
             let what = format!("remove {}", thing.told());
             let done = match &thing {
                 Thing::Container(name) => {

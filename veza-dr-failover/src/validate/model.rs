@@ -61,6 +61,23 @@ pub struct CheckResult {
     pub evidence: Value,
 }
 
+impl CheckResult {
+    /// A check that could not be asked: nobody can tell whether it would pass.
+    #[must_use]
+    pub fn not_asked(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            group: Group::Connectivity,
+            verdict: Verdict::Error,
+            tolerance: "it is asked".to_owned(),
+            measured: None,
+            reason: Some(why.into()),
+            took_seconds: 0.0,
+            evidence: Value::Null,
+        }
+    }
+}
+
 /// What a suite found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -1,0 +1,113 @@
+//! Drills in a copy of a whole Compose project, with a real container engine: the plan of each scenario is followed in
+//! it, its checks are asked of it, nothing leads out, and nothing is left, also after `kill -9`.
+
+#![cfg(all(feature = "postgres", feature = "redis", feature = "docker"))]
+#![allow(clippy::unwrap_used, reason = "in a test a failure is what it is for")]
+
+mod scenarios;
+mod world;
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use veza_dr_tests::compose_site::SERVICES;
+use world::World;
+
+/// One after the other in one world: an engine and its images take longer to make than most of what is done here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_is_recovered_by_its_plans_in_a_copy_without_a_way_out_and_nothing_of_it_is_left() {
+    let world = World::new().await;
+    let before = world.production();
+    let drill = ["drill", "run", "--scenario", "infrastructure", "--compose", "production"];
+
+    // The engine of these tests leaves the firewall alone: on a machine that forwards, its networks are open, and a drill
+    // must not start anything in them.
+    if std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim() != "0" {
+        let record = world.ends(24, &drill);
+        let said = record["findings"][0]["text"].as_str().unwrap();
+        assert!(said.starts_with("it cannot be shown that nothing leads out of the network br-"), "{said}");
+        let timeline = record["timeline"].as_array().unwrap();
+        assert!(timeline.iter().all(|t| t["what"] != "containers" && t["what"] != "services"), "{record:#}");
+        assert_eq!((world.production(), record["cleanup"]["state"].as_str()), (before, Some("cleaned")));
+        world.assert_nothing_left();
+        return;
+    }
+    for rehearse in [scenarios::database, scenarios::backend, scenarios::infrastructure, scenarios::security] {
+        rehearse(&world);
+        assert_eq!(world.production(), before);
+        world.assert_nothing_left();
+    }
+    scenarios::a_check_that_fails_fails_the_drill_and_one_that_cannot_be_led_to_the_copy_is_no_pass(&world);
+    assert_eq!(world.production(), before);
+    world.assert_nothing_left();
+    killed(&world);
+    assert_eq!(world.production(), before);
+    world.assert_nothing_left();
+    refused(&world);
+    assert_eq!(world.production(), before);
+    world.assert_nothing_left();
+}
+
+/// The daemon runs one as scheduled, and is killed while all of its services run.
+fn killed(world: &World) {
+    let made = world.engine();
+    let file = world.scene.file().display().to_string();
+    world.config(
+        &file,
+        "drills:\n  scratch_dir: scratch\n  schedule: { infrastructure: { cron: '* * * * * *', compose: production } }\n",
+    );
+    let mut child = world.command(&["serve"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let ids = world.running(&mut child, SERVICES.len());
+    for id in &ids {
+        let told = world.docker.run(&[
+            "inspect",
+            "-f",
+            "{{json .HostConfig.PortBindings}} {{json .NetworkSettings.Networks}}",
+            id,
+        ]);
+        let told = told.unwrap();
+        let (ports, networks) = told.split_once(' ').unwrap();
+        assert!(matches!(ports, "{}" | "null"), "{ports}");
+        let networks: Value = serde_json::from_str(networks).unwrap();
+        for name in networks.as_object().unwrap().keys() {
+            assert_eq!(world.docker.run(&["network", "inspect", "-f", "{{.Internal}}", name]).unwrap(), "true");
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_ne!(world.engine(), made, "something is left for the next start");
+    let cleaned = world.ends(0, &["drill", "clean"]);
+    assert!(cleaned.to_string().contains("veza-dr-drill-"), "{cleaned}");
+    let list = world.ends(0, &["drill", "list"]);
+    let last = list["drills"].as_array().unwrap().last().unwrap();
+    let told = [&last["outcome"], &last["kind"], &last["by"], &last["scenario"]];
+    assert_eq!(told, ["interrupted", "compose", "schedule", "infrastructure"], "{list}");
+    // The daemon tells of its drills, as of anything that it does.
+    std::fs::remove_file(world.path("told")).ok();
+    world.config(&file, "");
+}
+
+/// What cannot be copied safely, and a plan that no failover would run: refused before anything is made.
+fn refused(world: &World) {
+    let drill = ["drill", "run", "--scenario", "infrastructure", "--compose", "production"];
+    let says = |code: i32, wanted: &[&str]| {
+        let refused = world.run(&drill);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+        assert_eq!(refused.status.code(), Some(code), "{said}");
+        for word in wanted {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    };
+    let own = world.path("books/infrastructure.yml");
+    std::fs::write(&own, "name: own\nsteps:\n  - { id: go, do: up, with: { site: stanby } }\n").unwrap();
+    says(2, &["infrastructure.yml:3", "there is no site `stanby`"]);
+    std::fs::write(&own, "name: own\nsteps:\n  - { id: go, do: up, with: { site: standby } }\n").unwrap();
+    says(5, &["one-writable-site"]);
+    std::fs::write(&own, "name: own\nsteps:\n  - { id: say, do: note, with: { text: hello } }\n").unwrap();
+    says(2, &["plan own recovers nothing in a copy"]);
+    std::fs::remove_file(own).unwrap();
+    let text = std::fs::read_to_string(world.scene.file()).unwrap().replace("'data:/data'", "'/etc:/data'");
+    std::fs::write(world.path("bound.yml"), text).unwrap();
+    world.config(&world.path("bound.yml").display().to_string(), "");
+    says(2, &["service postgres keeps a component and has the host's /etc"]);
+}
