@@ -119,9 +119,10 @@ async fn main() -> Outcome {
     let file = kept.canonicalize()?.join("drill.html");
     page(&record, &folder.path().join("reports"), &file)?;
     done(started, &format!("{} ms from the disaster until served; nothing is left of it", record.rta_ms.unwrap_or(0)));
-    println!("   report: {}", file.display());
     println!("\nAll of it held. The servers and their data are gone again. Next, on your own:");
     println!("   cargo install --path veza-dr-cli && veza-dr init && veza-dr check && veza-dr backup");
+    println!("\nThe drill as an HTML report, to read and to print:");
+    println!("{}", file.display());
     Ok(())
 }
 
