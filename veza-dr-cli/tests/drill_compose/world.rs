@@ -34,7 +34,7 @@ impl World {
     /// standby was never started.
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let docker = Dockerd::start().unwrap();
+        let docker = Dockerd::start_with_firewall().unwrap();
         images(&docker).unwrap();
         let ports = Ports::free().unwrap();
         let scene = ComposeScene::at("production", PRODUCTION, ports, "veza").unwrap();
