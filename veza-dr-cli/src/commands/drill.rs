@@ -60,7 +60,14 @@ async fn run(session: &Session, wiring: &Arc<Wiring>, args: &DrillRun) -> Result
         by: format!("{user}@{}", Holder::this_process("").host),
         store: session.store().map(str::to_owned),
     };
-    let mut ready = wiring.drill(cx, &ask, &stores.stores).await?;
+    let mut ready = match wiring.drill(cx, &ask, &stores.stores).await {
+        // A plan that no failover would run: refused by the same number.
+        Err(e) if e.kind() == ErrorKind::Conflict && e.context().any(|(key, _)| key == "rule") => {
+            out.error(&e, Exit::Unsafe);
+            return Ok(Exit::Unsafe);
+        }
+        ready => ready?,
+    };
     for remark in &ready.remarks {
         out.warn(remark);
     }

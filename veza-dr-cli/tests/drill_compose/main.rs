@@ -117,7 +117,7 @@ fn refused(world: &World) {
     std::fs::write(&own, "name: own\nsteps:\n  - { id: go, do: up, with: { site: stanby } }\n").unwrap();
     says(2, &["infrastructure.yml:3", "there is no site `stanby`"]);
     std::fs::write(&own, "name: own\nsteps:\n  - { id: go, do: up, with: { site: standby } }\n").unwrap();
-    says(5, &["one-writable-site"]);
+    says(23, &["one-writable-site"]);
     std::fs::write(&own, "name: own\nsteps:\n  - { id: say, do: note, with: { text: hello } }\n").unwrap();
     says(2, &["plan own recovers nothing in a copy"]);
     std::fs::remove_file(own).unwrap();
