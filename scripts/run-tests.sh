@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lanes=${TEST_LANES:-$(($(nproc) + 1))}
 export TEST_LIMIT=${TEST_LIMIT:-600}
 # The longest ones begin first, or the last of them would run on alone; the order of the others does not matter.
-slowest=(failover_sites drill_compose site_lease journey_recipe files_crash serve_journey fixtures postgres_journey journey_roundtrip journey_rows oracle
+slowest=(failover_sites drill_compose site_lease site_files journey_recipe files_crash serve_journey fixtures postgres_journey journey_roundtrip journey_rows oracle
     fault_storm fault_server redis_kin redis_memory redis_restore_keys store_s3 crash_restore redis_restore_file fault_store)
 
 logs=$(mktemp -d)

@@ -52,6 +52,8 @@ mod wiring_report;
 mod wiring_s3;
 mod wiring_scenarios;
 mod wiring_site_data;
+#[cfg(feature = "files")]
+mod wiring_site_files;
 mod wiring_sites;
 mod wiring_status;
 mod wiring_validation;

@@ -197,7 +197,14 @@ impl Wiring {
             #[cfg(feature = "redis")]
             Source::Redis(_) => self.redis_backup(cx, component, site).await,
             #[cfg(feature = "files")]
-            Source::Files(_) => self.files_backup(component),
+            Source::Files(_) => match site {
+                None => self.files_backup(component),
+                Some(site) => Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("the files of site {site} are not backed up from here"),
+                )
+                .with_help(format!("back them up on its own machine: veza-dr backup {component}"))),
+            },
             #[allow(unreachable_patterns, reason = "reached where an engine is left out of the build")]
             _ => Err(no_engine(component, source)),
         }
@@ -224,19 +231,26 @@ impl Wiring {
             #[cfg(feature = "redis")]
             Source::Redis(_) => self.redis_restore(cx, component, site).await,
             #[cfg(feature = "files")]
-            Source::Files(_) => self.files_restore(component),
+            Source::Files(_) => match site {
+                None => Ok(Box::new(self.files_restore(component)?)),
+                Some(site) => Ok(self.site_files(component, site)?.into_target()),
+            },
             #[allow(unreachable_patterns, reason = "reached where an engine is left out of the build")]
             _ => Err(no_engine(component, source)),
         }
     }
 
     /// Where a site keeps a component.
-    #[cfg(any(feature = "postgres", feature = "redis"))]
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "files"))]
     pub(crate) fn site_data(&self, site: &str, component: &ComponentName) -> Result<&crate::config::SiteDataSettings> {
         let data = self.loaded.config.sites.get(site).and_then(|s| s.data.get(component.as_str()));
         data.ok_or_else(|| {
             let text = format!("{} does not say where site {site} keeps {component}", self.loaded.file.display());
-            let help = format!("add it: sites.{site}.data.{component}: {{ services: […], postgres: {{ url: … }} }}");
+            let what = match self.loaded.config.sources.get(component.as_str()) {
+                Some(Source::Files(_)) => "{ files: {} }".to_owned(),
+                source => format!("{{ services: […], {}: {{ url: … }} }}", source.map_or("postgres", Source::engine)),
+            };
+            let help = format!("add it: sites.{site}.data.{component}: {what}");
             Error::new(ErrorKind::Config, text).with_help(help)
         })
     }

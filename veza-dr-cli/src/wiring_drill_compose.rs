@@ -19,7 +19,8 @@ impl Wiring {
         let settings = &self.loaded.config.sites[site];
         let project = self.compose_project(site, &format!("sites.{site}"), settings)?;
         let mut data = BTreeMap::new();
-        for (name, kept) in &settings.data {
+        // Files are held by no service.
+        for (name, kept) in settings.data.iter().filter(|(_, kept)| !kept.services.is_empty()) {
             let component: ComponentName = name.parse()?;
             let at = format!("sites.{site}.data.{component}.services");
             let services = kept.services.iter().map(|s| self.text(&at, s)).collect::<Result<Vec<_>>>()?;

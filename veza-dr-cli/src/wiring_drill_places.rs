@@ -142,7 +142,7 @@ impl RestoreInto for IntoPlace {
             #[cfg(feature = "files")]
             Place::Folder { path, .. } => {
                 let request = RestoreRequest::in_place().to(path.display().to_string());
-                Ok((self.wiring.files_restore(&self.component)?, request))
+                Ok((Box::new(self.wiring.files_restore(&self.component)?), request))
             }
             #[cfg(feature = "docker")]
             Place::Service { .. } => Ok((self.service(cx, place).await?, RestoreRequest::in_place())),

@@ -10,7 +10,9 @@ use veza_dr_failover::{
     runbook::{Bound, NobodyWatches},
 };
 
-use crate::{args::WhichPlan, wiring::Wiring, wiring_drill::DrillAsk, wiring_drill_checks::ChecksInCopy};
+use crate::{
+    args::WhichPlan, config::Source, wiring::Wiring, wiring_drill::DrillAsk, wiring_drill_checks::ChecksInCopy,
+};
 
 impl Wiring {
     /// Gives a drill the copy of a site's project, and the plan that is followed in it.
@@ -53,8 +55,14 @@ impl Wiring {
         let which = WhichPlan { scenario: scenario.to_string(), file: None };
         let own = self.own_plan(&which.scenario)?.is_some();
         let books = self.clone().runbooks(cx, store, "drill".to_owned(), Arc::new(NobodyWatches)).await?;
+        // A copy has no place for the files of a site: they are named among what was left out.
+        let of_files = |with: &String| {
+            let source = with.split_once('@').and_then(|(component, _)| self.loaded.config.sources.get(component));
+            matches!(source, Some(Source::Files(_)))
+        };
+        let present = books.present.iter().filter(|with| !of_files(with)).cloned().collect();
         let made = self
-            .plan(&which, &books.present)
+            .plan(&which, &present)
             .and_then(|(plan, left_out)| Course::of(&Bound::new(plan, books.catalogue.as_ref())?, left_out));
         match made {
             Err(e) if !own && e.kind() == ErrorKind::Config => Ok(Err(e)),
@@ -67,8 +75,9 @@ impl Wiring {
     pub(crate) fn drill_components(&self, drill: &Drill, site: Option<&str>) -> Result<Vec<ComponentName>> {
         let mut all = drill.scenario.needs.clone();
         let Some(course) = &drill.course else { return Ok(all) };
-        let kept = site.and_then(|site| self.loaded.config.sites.get(site)).map(|s| s.data.keys());
-        let kept = kept.into_iter().flatten().filter(|_| course.lost != Lost::Site);
+        let kept = site.and_then(|site| self.loaded.config.sites.get(site)).map(|s| &s.data);
+        let kept = kept.into_iter().flatten().filter(|(_, d)| course.lost != Lost::Site && !d.services.is_empty());
+        let kept = kept.map(|(name, _)| name);
         for name in course.components().iter().chain(kept) {
             let component = name.parse()?;
             if !all.contains(&component) {

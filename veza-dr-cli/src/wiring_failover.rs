@@ -67,9 +67,13 @@ impl Wiring {
         for component in self.components() {
             present.insert(component.to_string());
             catalogue = self.data_steps(catalogue, &component);
-            for (site, _) in self.loaded.config.sites.iter().filter(|(_, s)| s.data.contains_key(component.as_str())) {
+            for (site, settings) in &self.loaded.config.sites {
+                let Some(data) = settings.data.get(component.as_str()) else { continue };
                 present.insert(format!("{component}@{}", self.plans_call(site)));
-                present.insert(format!("data@{}", self.plans_call(site)));
+                // Files are held by no service.
+                if !data.services.is_empty() {
+                    present.insert(format!("data@{}", self.plans_call(site)));
+                }
                 catalogue = self.site_data_steps(catalogue, &component, site, &books);
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use veza_dr_backup::files::{FilesConfig, FilesTarget};
-use veza_dr_core::{BackupTarget, ComponentName, Error, ErrorKind, RestoreTarget, Result};
+use veza_dr_core::{BackupTarget, ComponentName, Error, ErrorKind, Result};
 use veza_dr_restore::files::FilesRestore;
 
 use crate::{config::Source, wiring::Wiring};
@@ -43,9 +43,9 @@ impl Wiring {
     }
 
     /// The files to restore.
-    pub(crate) fn files_restore(&self, component: &ComponentName) -> Result<Box<dyn RestoreTarget>> {
+    pub(crate) fn files_restore(&self, component: &ComponentName) -> Result<FilesRestore> {
         let target = FilesRestore::new(component.clone(), self.files(component)?);
-        Ok(Box::new(target.map_err(|e| self.at(&format!("backup.{component}.include"), e))?))
+        target.map_err(|e| self.at(&format!("backup.{component}.include"), e))
     }
 
     /// The files to back up.

@@ -74,6 +74,10 @@ impl Wiring {
     ) -> Catalogue {
         let place = || Place { wiring: self.clone(), component: component.clone(), site: Some(site.to_owned()) };
         let name = component.as_str();
+        // Its own daemon backs the files of a site up.
+        if matches!(self.loaded.config.sources.get(name), Some(Source::Files(_))) {
+            return catalogue.with_site_restore(name, site, Arc::new(RestoreStep(place())));
+        }
         let catalogue = catalogue
             .with_site_backup(name, site, Arc::new(BackupStep { place: place(), is_final: false }))
             .with_final_backup(name, site, Arc::new(BackupStep { place: place(), is_final: true }))

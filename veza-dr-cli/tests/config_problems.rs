@@ -290,14 +290,44 @@ sites:
              `postgres: { url: … }`: only the primary's place is the source's own",
             "veza-dr.yml:17:7: sites.lyon.data.databse: there is no source `databse` under `sources`; did you mean \
              `database`?",
-            "veza-dr.yml:18:7: sites.lyon.data.files: `files` is a files source: a failover does not restore it; \
-             restore them on the site's own machine, by a `command` step of a plan",
+            "veza-dr.yml:18:7: sites.lyon.data.files: does not say where the standby keeps `files`; add `files: {}`: only \
+             the primary's place is the source's own",
+            "veza-dr.yml:18:16: sites.lyon.data.files.services: no service holds `files`: they are files; leave it out: \
+             nothing runs while files are exchanged",
             "veza-dr.yml:19:35: sites.lyon.data.redis.redis: has password and password_file: only one of them can count",
         ]
     );
     let none = "sources:\n  redis: { redis: { url: redis://h } }\nsites:\n  paris:\n    role: primary\n    \
                 compose: { file: a.yml, project: veza }\n    data: { redis: { services: [] } }\n";
-    assert_eq!(problems(none), ["veza-dr.yml:7:32: sites.paris.data.redis.services: is empty"]);
+    assert_eq!(problems(none)[0], "veza-dr.yml:7:32: sites.paris.data.redis.services: is empty");
+    let text = "\
+sources: { redis: { redis: { url: redis://h } }, files: { files: {} } }
+backup: { files: { include: [/etc/veza] } }
+sites:
+  paris:
+    role: primary
+    compose: { file: a.yml, project: veza }
+    data: { redis: { redis: { url: redis://h } }, files: { files: {} } }
+  lyon:
+    role: standby
+    compose: { file: a.yml, project: veza }
+    data: { files: { files: {} } }
+  nice:
+    role: standby
+    compose: { file: a.yml, project: veza }
+    data: { files: { files: { root: srv } } }
+";
+    assert_eq!(
+        problems(text),
+        [
+            "veza-dr.yml:7:13: sites.paris.data.redis: does not say which services hold `redis`; name them: services: \
+             [postgres]",
+            "veza-dr.yml:11:22: sites.lyon.data.files.files: site `paris` is on this machine, too: its files lie at the \
+             same paths; give them a folder of their own: files: { root: /srv/standby }",
+            "veza-dr.yml:15:31: sites.nice.data.files.files.root: `srv` is not an absolute path; write it out: root: \
+             /srv/standby",
+        ]
+    );
 }
 
 #[cfg(feature = "docker")]

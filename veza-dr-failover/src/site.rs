@@ -13,6 +13,8 @@ mod engine;
 #[cfg(feature = "docker")]
 mod fence;
 #[cfg(feature = "docker")]
+mod files;
+#[cfg(feature = "docker")]
 mod job;
 #[cfg(feature = "docker")]
 mod machine;
@@ -33,6 +35,9 @@ mod whole_project;
 pub use compose_site::ComposeSite;
 pub use control::{Job, JobResult, ServiceState, SiteControl};
 pub use duty::{DutySettings, SiteDuty};
+#[cfg(feature = "docker")]
+#[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
+pub use files::{RootsOf, SiteFiles, TreeRoot};
 pub use notice::FenceNotice;
 pub use settings::{ComposeProject, SiteRole, Ssh};
 pub use watchdog::Watchdog;

@@ -54,6 +54,7 @@ impl Meaning<'_> {
             self.site(&path, site);
             for (component, data) in &site.data {
                 self.site_data(&format!("{path}.data.{component}"), component, site.role, data);
+                self.site_files(&format!("{path}.data.{component}.files"), name, site, data);
             }
             if site.fence.hook.is_none() && site.fence.hook_undo.is_some() {
                 self.say(&format!("{path}.fence.hook_undo"), "there is no `hook` that it undoes", None);
@@ -70,17 +71,26 @@ impl Meaning<'_> {
             return self.say(path, format!("there is no source `{component}` under `sources`"), help);
         };
         let engine = source.engine();
-        let given = [("postgres", data.postgres.is_some()), ("redis", data.redis.is_some())];
-        if matches!(source, Source::Files(_)) {
-            let help = "restore them on the site's own machine, by a `command` step of a plan".to_owned();
-            return self.say(path, format!("`{component}` is a files source: a failover does not restore it"), help);
+        let given =
+            [("postgres", data.postgres.is_some()), ("redis", data.redis.is_some()), ("files", data.files.is_some())];
+        match (source, data.services.is_empty()) {
+            (Source::Files(_), false) => {
+                let help = "leave it out: nothing runs while files are exchanged".to_owned();
+                self.say(&format!("{path}.services"), format!("no service holds `{component}`: they are files"), help);
+            }
+            (Source::Files(_), true) | (_, false) => {}
+            (_, true) => {
+                let help = "name them: services: [postgres]".to_owned();
+                self.say(path, format!("does not say which services hold `{component}`"), help);
+            }
         }
         for (key, _) in given.iter().filter(|(key, given)| *given && *key != engine) {
             self.say(&format!("{path}.{key}"), format!("`{component}` is a {engine} source"), None);
         }
         let own = given.iter().any(|(key, given)| *given && *key == engine);
         if !own && role == SiteRoleName::Standby {
-            let help = format!("add `{engine}: {{ url: … }}`: only the primary's place is the source's own");
+            let what = if engine == "files" { "{}" } else { "{ url: … }" };
+            let help = format!("add `{engine}: {what}`: only the primary's place is the source's own");
             self.say(path, format!("does not say where the standby keeps `{component}`"), help);
         }
         let of_postgres = data
@@ -94,6 +104,29 @@ impl Meaning<'_> {
         for (key, text, file, command) in of_postgres.into_iter().chain(of_redis) {
             let given = [("password", text), ("password_file", file), ("password_command", command)];
             self.at_most_one(&format!("{path}.{key}"), &given);
+        }
+    }
+
+    /// Two sites on one machine must not keep their files at the same paths.
+    fn site_files(&mut self, path: &str, name: &str, site: &SiteSettings, data: &SiteDataSettings) {
+        let Some(files) = &data.files else { return };
+        let Some(root) = &files.root else {
+            let here = |s: &SiteSettings| s.ssh.is_none();
+            let other = self.config.sites.iter().find(|(n, s)| *n != name && here(s) && s.role != site.role);
+            if let Some((other, _)) = other.filter(|_| here(site) && site.role == SiteRoleName::Standby) {
+                let help = "give them a folder of their own: files: { root: /srv/standby }".to_owned();
+                self.say(
+                    path,
+                    format!("site `{other}` is on this machine, too: its files lie at the same paths"),
+                    help,
+                );
+            }
+            return;
+        };
+        let raw = root.raw();
+        if !has_variables(raw) && (!raw.starts_with('/') || raw.split('/').any(|part| part == "..")) {
+            let help = "write it out: root: /srv/standby".to_owned();
+            self.say(&format!("{path}.root"), format!("`{raw}` is not an absolute path"), help);
         }
     }
 

@@ -64,7 +64,9 @@ pub use services::{
     NetworkSettings, NetworkTcpSettings, PostgresProbeSettings, ProbeSettings, RedisProbeSettings, ServiceKindName,
     ServiceSettings, TcpProbeSettings, WebSocketProbeSettings,
 };
-pub use sites::{ComposeSettings, FenceSettings, SiteDataSettings, SiteRoleName, SiteSettings, SshSettings};
+pub use sites::{
+    ComposeSettings, FenceSettings, SiteDataSettings, SiteFilesSettings, SiteRoleName, SiteSettings, SshSettings,
+};
 pub use source::{
     FilesSource, PostgresSource, RedisConflict, RedisMode, RedisRestoreSettings, RedisRestoreWay, RedisSentinels,
     RedisSource, RedisTtl, Source,

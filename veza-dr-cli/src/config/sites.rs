@@ -65,7 +65,9 @@ pub struct ComposeSettings {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SiteDataSettings {
-    /// The Compose services that hold it. They are started before it is restored, and all others after that.
+    /// The Compose services that hold it. They are started before it is restored, and all others after that. Files have
+    /// none: nothing runs while they are exchanged.
+    #[serde(default)]
     #[schemars(length(min = 1))]
     pub services: Vec<Text>,
     /// The database, for a component that is one. The primary's is the source itself where it is left out.
@@ -74,6 +76,21 @@ pub struct SiteDataSettings {
     /// The server, for a component that is one. The primary's is the source itself where it is left out.
     #[serde(default)]
     pub redis: Option<Box<RedisSource>>,
+    /// Where its trees go, for a component of files: `{}` for the paths that they were backed up from. The primary's are
+    /// there where it is left out.
+    #[serde(default)]
+    pub files: Option<SiteFilesSettings>,
+}
+
+/// Where a site keeps the trees of a files component.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SiteFilesSettings {
+    /// A folder of the site's machine that they go below, each with its whole path; it must be there. They go to the paths
+    /// that they were backed up from where it is left out.
+    #[serde(default)]
+    pub root: Option<Text>,
 }
 
 /// How to reach a machine with the system's `ssh`. It asks nothing: the key has no passphrase or is in an agent, and

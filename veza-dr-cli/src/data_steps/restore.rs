@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     choose::{Chosen, candidates},
+    config::Source,
     wiring::Access,
 };
 
@@ -103,6 +104,35 @@ impl Work for RestoreStep {
         }
     }
 
+    async fn prepare(&self, cx: &Cx, _: &StepContext) -> Result<Value> {
+        #[cfg(feature = "files")]
+        if let Some(files) = self.files()? {
+            return Ok(json!({ "last_exchange": files.last_exchange(cx).await? }));
+        }
+        let _ = cx;
+        Ok(Value::Null)
+    }
+
+    /// Of files: they are as they were before, and whatever was written since is kept beside them. A database of a site
+    /// stays as it is: with the site it is stopped.
+    fn can_undo(&self) -> bool {
+        self.is_files()
+    }
+
+    #[cfg(feature = "files")]
+    async fn undo(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
+        let files = self.files()?.filter(|_| before.is_object()).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, format!("step {} does not know what was there before", step.step))
+        })?;
+        let report = files.back_to(cx, &before["last_exchange"]).await?;
+        let done: Vec<String> = report.steps.iter().map(|s| format!("{}: {}", s.name, s.detail)).collect();
+        let text = match done.as_slice() {
+            [] => format!("{} are as they were", self.0.named()),
+            done => format!("{} are as they were before: {}", self.0.named(), done.join("; ")),
+        };
+        Ok(Done::new(text, Value::Null))
+    }
+
     async fn run(&self, cx: &Cx, step: &StepContext, _: &Value) -> Result<Done> {
         let Place { wiring, component, site } = &self.0;
         let chosen = self.chosen(cx, step).await?;
@@ -152,8 +182,29 @@ impl RestoreStep {
             let target = self.0.wiring.postgres_restore(cx, &self.0.component, self.0.site()).await?;
             return target.kept_for(cx, &manifest.id).await;
         }
+        #[cfg(feature = "files")]
+        if let Some(files) = self.files()? {
+            return files.kept_for(cx, &manifest.id).await;
+        }
         let _ = (cx, manifest);
         Ok(None)
+    }
+
+    /// Whether they are files of a site.
+    fn is_files(&self) -> bool {
+        let Place { wiring, component, site } = &self.0;
+        let source = wiring.loaded.config.sources.get(component.as_str());
+        site.is_some() && matches!(source, Some(Source::Files(_)))
+    }
+
+    /// The files of the site, where they are files.
+    #[cfg(feature = "files")]
+    fn files(&self) -> Result<Option<crate::wiring_site_files::SiteTrees>> {
+        let Place { wiring, component, site } = &self.0;
+        match site {
+            Some(site) if self.is_files() => wiring.site_files(component, site).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -47,13 +47,14 @@ pub(crate) fn config(
         "state_dir: {at}/state\nfailover: {{ runbooks: {at}/books }}\n\
          sources:\n  database: {{ postgres: {{ url: 'postgres://postgres@{PRIMARY}:{pg}/veza?sslmode=disable' }} }}\n  \
          redis: {{ redis: {{ url: 'redis://{PRIMARY}:{redis}' }} }}\n  files: {{ files: {{}} }}\n\
-         backup:\n  files: {{ include: [{at}/veza-dr.yml] }}\n\
+         backup:\n  files: {{ include: [{at}/settings, {at}/veza-dr.yml] }}\n\
          stores:\n  offsite: {{ s3: {{ bucket: {BUCKET}, prefix: veza, region: {}, endpoint: '{}', path_style: true, \
          access_key_id: {}, secret_access_key: {} }} }}\n\
          sites:\n{}    data: {{ database: {{ services: [postgres] }}, redis: {{ services: [redis] }} }}\n\
          {}    data:\n      \
          database: {{ services: [postgres], postgres: {{ url: 'postgres://postgres@{STANDBY}:{pg}/veza?sslmode=disable' }} }}\n      \
-         redis: {{ services: [redis], redis: {{ url: 'redis://{STANDBY}:{redis}' }} }}\n\
+         redis: {{ services: [redis], redis: {{ url: 'redis://{STANDBY}:{redis}' }} }}\n      \
+         files: {{ files: {{ root: {} }} }}\n\
          dns:\n  route53: {{ zone: {zone}, endpoint: '{}', access_key_id: key, secret_access_key: secret }}\n  \
          resolvers: ['{}']\n  nameservers: ['{}']\n  in_sync_within: 60s\n  verify_within: 30s\n  \
          records: {{ api: {{ name: {API}, type: A, primary: [{PRIMARY}], standby: [{STANDBY}], ttl: 2 }} }}\n\
@@ -68,6 +69,7 @@ pub(crate) fn config(
         s3.secret_key(),
         site("primary", primary, network, &hook),
         site("standby", standby, sshd.port(), ""),
+        standby.folder("root").display(),
         proxy.endpoint(),
         resolver.address(),
         knot.address(),

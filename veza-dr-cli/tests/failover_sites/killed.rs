@@ -65,6 +65,7 @@ pub(crate) async fn a_primary_that_died_half_way_is_replaced_by_a_program_that_i
     // The same end as without a kill: it serves what the backup showed, and nothing of it is doubled or missing.
     world.leads_to(Standby).await;
     world.writes(Standby, 10).await;
+    world.same_settings();
     assert!(world.up(Primary).await.is_empty());
     assert_eq!(world.up(Standby).await.len(), 5);
     let there = world.rows(Standby);

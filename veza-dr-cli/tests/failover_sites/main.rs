@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, time::Duration};
 use observer::Site::{Primary, Standby};
 use serde_json::Value;
 pub(crate) use veza_dr_tests::observer;
-use world::World;
+use world::{World, listed};
 
 /// One after the other in one world: a Docker engine and its images take longer to make than most of what is done here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -29,23 +29,30 @@ async fn a_site_fails_over_to_the_other_and_back() {
 async fn a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_returned_to(world: &mut World) {
     world.writes(Primary, 10).await;
     world.redis(Primary, &["set", "session:1", "ann"]);
+    world.set(Primary, "sound");
     let sound = world.rows(Primary);
     world.backup();
     let sound_at = chrono::Utc::now();
     world.redis(Primary, &["set", "session:1", "mallory"]);
+    world.set(Primary, "tampered with");
     world.writes(Primary, 10).await;
     world.backup();
     world.writes(Primary, 10).await;
     world.stop(Primary).await;
 
     // Closed off first; then it waits for a person, and for the time that only a person can name.
-    let sha = world.dr().ok(&["failover", "plan", "--scenario", "security"])["sha256"].as_str().unwrap().to_owned();
+    let plan = world.dr().ok(&["failover", "plan", "--scenario", "security"]);
+    let shown = plan.to_string();
+    assert!(shown.contains("restore-files") && shown.contains("veza-dr restore files --site standby"), "{plan}");
+    let sha = plan["sha256"].as_str().unwrap().to_owned();
     let told = world.dr().exits(22, &["failover", "run", "--scenario", "security", "--plan-sha", &sha]);
     assert_eq!(status(&told, "choose-clean-point"), "waiting", "{told}");
     let told = world.dr().exits(22, &["failover", "resume", "--approve", "choose-clean-point"]);
     assert!(step(&told, "verify-copy")["text"].as_str().unwrap().contains("--at TIME"), "{told}");
     assert!(world.containers(Standby, "veza-backend-api").is_empty(), "nothing of the standby's own data was used");
-    let approve = ["restore-database", "restore-redis", "rotate-keys", "switch-dns"].map(|step| ["--approve", step]);
+    let had = listed(&world.settings(Standby));
+    let steps = ["restore-files", "restore-database", "restore-redis", "rotate-keys", "switch-dns"];
+    let approve = steps.map(|step| ["--approve", step]);
     let at = sound_at.to_rfc3339();
     let mut resume = vec!["failover", "resume", "--at", &at];
     resume.extend(approve.iter().flatten());
@@ -53,6 +60,9 @@ async fn a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_return
     assert_eq!(told["status"], "completed", "{told}");
     world.leads_to(Standby).await;
     assert_eq!(world.redis(Standby, &["get", "session:1"]), "ann");
+    assert_eq!(world.setting(Standby), "sound", "the files are those of the sound time");
+    let secrets = |site| listed(&world.settings(site).join("secrets"));
+    assert_eq!(secrets(Standby), secrets(Primary), "owners, modes and times with them");
     world.writes(Standby, 5).await;
     let restored = world.rows(Standby);
     assert!(sound.is_subset(&restored), "what was there before the sound backup is there");
@@ -68,6 +78,7 @@ async fn a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_return
     assert_eq!(told["status"], "rolled_back", "{told}");
     world.leads_to(Primary).await;
     assert!(world.up(Standby).await.is_empty(), "the standby stopped");
+    assert_eq!((world.setting(Standby).as_str(), listed(&world.settings(Standby))), ("of the standby", had));
     world.start(Primary).await;
     world.writes(Primary, 5).await;
     assert!(world.observer.acknowledged(Primary).is_subset(&world.rows(Primary)), "nothing of the primary is lost");
@@ -104,6 +115,7 @@ async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when
     assert!(world.up(Primary).await.is_empty(), "the primary that came back was stopped");
     world.leads_to(Standby).await;
     assert_eq!(world.redis(Standby, &["get", "session:2"]), "bob");
+    world.same_settings();
     world.writes(Standby, 10).await;
     let run = told["run"].as_str().unwrap().to_owned();
     let loss = &told["data_loss"]["database"];
@@ -159,6 +171,11 @@ async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when
     assert_eq!(only_old, lost, "each of them, with its values");
     let told = world.dr().ok(&["release", "database", "--site", "primary", "--yes"]);
     assert!(told.to_string().contains(&kept), "{told}");
+    // What the standby had of its own is there until it is let go.
+    world.dr().ok(&["rollback", "files", "--site", "standby"]);
+    assert_eq!(world.setting(Standby), "of the standby");
+    world.dr().ok(&["release", "files", "--site", "standby", "--yes"]);
+    assert_eq!(world.setting(Standby), "of the standby");
     world.observer.took_turns(&[Primary, Standby, Primary, Standby, Primary]);
 }
 
@@ -170,7 +187,7 @@ fn loss_is_one_truth(world: &World, told: &Value, outage: chrono::DateTime<chron
     let run = told["run"].as_str().unwrap();
     let record: Value = world.json(&format!("failover/{run}.record.json"));
     let parts = record["data_loss"]["parts"].as_array().unwrap();
-    assert_eq!(parts.len(), 2, "{record}");
+    assert_eq!(parts.len(), 3, "{record}");
     let mut longest: f64 = 0.0;
     for part in parts {
         let loss = &told["data_loss"][part["component"].as_str().unwrap()];

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    path::PathBuf,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -89,6 +90,16 @@ impl World {
         let (sites, dns) = ((&primary, &standby), (&zone[..], &proxy, &knot, &resolver));
         let text = config(dir.path(), &docker, &sshd, network.port(), sites, dns, &s3);
         std::fs::write(dir.path().join("veza-dr.yml"), text).unwrap();
+        let settings = dir.path().join("settings");
+        let there = standby.folder("root").join(settings.strip_prefix("/").unwrap());
+        for (folder, content) in [(&settings, "of the primary"), (&there, "of the standby")] {
+            std::fs::create_dir_all(folder.join("secrets")).unwrap();
+            std::fs::write(folder.join("app.yml"), content).unwrap();
+        }
+        std::fs::write(settings.join("secrets/key"), "only the primary has it").unwrap();
+        std::fs::set_permissions(settings.join("secrets/key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(settings.join("secrets/key"), Some(1234), Some(4321)).unwrap();
+        std::os::unix::fs::symlink("secrets/key", settings.join("key")).unwrap();
         let observer = Observer::start(at_firewall, format!("{STANDBY}:{}", ports.api).parse().unwrap(), write_by_http);
         let world = Self {
             observer,
@@ -257,6 +268,32 @@ impl World {
         self.ids(site, "veza")
     }
 
+    /// The folder with settings: the primary's own, or the standby's.
+    pub(crate) fn settings(&self, site: Site) -> PathBuf {
+        let own = self.dir.path().join("settings");
+        match site {
+            Site::Primary => own,
+            Site::Standby => self.standby.folder("root").join(own.strip_prefix("/").unwrap()),
+        }
+    }
+
+    /// Writes into a file of the settings.
+    pub(crate) fn set(&self, site: Site, content: &str) {
+        std::fs::write(self.settings(site).join("app.yml"), content).unwrap();
+    }
+
+    pub(crate) fn setting(&self, site: Site) -> String {
+        std::fs::read_to_string(self.settings(site).join("app.yml")).unwrap()
+    }
+
+    /// The settings of the standby are those of the primary: contents by `diff`, the rest by `find`.
+    pub(crate) fn same_settings(&self) {
+        let (a, b) = (self.settings(Site::Primary), self.settings(Site::Standby));
+        let diff = Command::new("diff").arg("-r").args([&a, &b]).output().unwrap();
+        assert!(diff.status.success(), "{}", String::from_utf8_lossy(&diff.stdout));
+        assert_eq!(listed(&a), listed(&b));
+    }
+
     /// The database that the newest restore of a site set aside, and its rows.
     pub(crate) fn kept_rows(&self, site: Site) -> (String, BTreeSet<u64>) {
         let sql =
@@ -328,13 +365,21 @@ impl World {
         refused(23, &["one-writable-site", "verified-copy", "replaces the data of standby"]);
         write("name: bad\nsteps:\n  - { id: r, do: restore, with: { component: database, site: stanby } }\n");
         refused(2, &["bad.yml:3", "there is no site `stanby`"]);
-        write("name: bad\nsteps:\n  - { id: r, do: restore, with: { component: files, site: standby } }\n");
-        refused(2, &["bad.yml:3", "sites.standby.data.files"]);
+        write("name: bad\nsteps:\n  - { id: r, do: restore, with: { component: files, site: primary } }\n");
+        refused(2, &["bad.yml:3", "sites.primary.data.files"]);
         write("name: bad\nsteps:\n  - { id: r, do: verify_backup, with: { component: database, at: yesterday } }\n");
         refused(2, &["bad.yml:3", "yesterday", "asked"]);
         write("name: bad\nsteps:\n  - { id: r, do: up, with: { site: standby, part: all } }\n");
         refused(2, &["bad.yml:3", "`all`", "apps"]);
     }
+}
+
+/// A tree as `find` tells it: kinds, modes, owners, times, targets.
+pub(crate) fn listed(folder: &Path) -> Vec<String> {
+    let told = Command::new("find").arg(folder).args(["-printf", "%P %y %m %U:%G %T@ %l\n"]).output().unwrap();
+    let mut lines: Vec<String> = String::from_utf8(told.stdout).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 /// Carries out what the hook asks for: the answer says that it holds.

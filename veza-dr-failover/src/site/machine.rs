@@ -43,23 +43,41 @@ impl Machine {
         }
     }
 
+    /// A shell command line there, whose streams are the caller's.
+    pub(super) fn piped(&self, line: &str) -> Command {
+        match self {
+            Self::Here => {
+                let mut command = Command::new("sh");
+                command.args(["-c", line]);
+                command
+            }
+            Self::There(ssh) => {
+                let mut command = ssh::command(ssh);
+                command.args(["-o", "ClearAllForwardings=yes", "-o", "LogLevel=ERROR", "--", &ssh.host, line]);
+                command
+            }
+        }
+    }
+
+    /// The error behind what was complained of before anything was said.
+    pub(super) fn lost(&self, what: &str, complaint: &str) -> Error {
+        match self {
+            Self::There(ssh) => ssh::failed(ssh, what, complaint),
+            Self::Here => Error::new(ErrorKind::Unavailable, format!("{what}: the shell ended"))
+                .with_source(complaint.trim().to_owned()),
+        }
+    }
+
     /// Runs a POSIX shell script, given on standard input so that nothing has to be quoted and nothing of it is seen in
     /// the list of processes. It must print little: all of it is kept.
     ///
     /// # Errors
     /// Those of the connection. `Effect::None` when the script cannot have begun, `Unknown` when it may have.
     pub(super) async fn sh(&self, cx: &Cx, what: &str, script: &str, limit: Duration) -> Result<Said> {
-        let (mut command, limit) = match self {
-            Self::Here => {
-                let mut command = Command::new("sh");
-                command.arg("-s");
-                (command, limit)
-            }
-            Self::There(ssh) => {
-                let mut command = ssh::command(ssh);
-                command.args(["-o", "ClearAllForwardings=yes", "-o", "LogLevel=ERROR", "--", &ssh.host, "sh -s"]);
-                (command, limit + ssh.connect_timeout)
-            }
+        let mut command = self.piped("exec sh -s");
+        let limit = match self {
+            Self::Here => limit,
+            Self::There(ssh) => limit + ssh.connect_timeout,
         };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);

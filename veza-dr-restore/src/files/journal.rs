@@ -136,6 +136,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether what was restored is what is live, or is becoming it: each way takes two numbers.
+    pub(crate) fn is_in(&self) -> bool {
+        self.sequence.div_ceil(2) % 2 == 1
+    }
+
     /// The same exchanges the other way round.
     pub(crate) fn reversed(&self) -> Self {
         let mut back = self.clone();

@@ -52,6 +52,36 @@ pub(crate) fn rollback(cx: &Cx, roots: &[Root], what: &str) -> Result<Report> {
     Ok(report)
 }
 
+/// What a restore in place that is live replaced, and what tells it from later ones.
+pub(crate) fn last(roots: &[Root]) -> Result<Option<Journal>> {
+    Ok(aside::journals(roots)?.pop())
+}
+
+/// Puts back what was live after the exchange of that time, or before there was any: every later one that is live is taken
+/// back. Repeating it changes nothing.
+pub(crate) fn back_to(cx: &Cx, roots: &[Root], since: Option<chrono::DateTime<chrono::Utc>>) -> Result<Report> {
+    cx.check("rollback")?;
+    let mut report = Report::default();
+    let _lock = lock(roots)?;
+    for done in repair(roots)? {
+        report.push("finish", Outcome::Ok, done, Duration::ZERO);
+    }
+    let mut journals = aside::journals(roots)?;
+    while let Some(journal) = journals.pop().filter(|j| since.is_none_or(|since| j.since > since)) {
+        if !journal.is_in() {
+            continue;
+        }
+        let started = Instant::now();
+        let mut back = journal.reversed();
+        cx.check("rollback")?;
+        back.write()?;
+        swap::carry_out(&mut back)?;
+        let text = format!("what the restore of backup {} replaced is live", back.backup);
+        report.push("swap back", Outcome::Ok, text, started.elapsed());
+    }
+    Ok(report)
+}
+
 /// Removes everything that restores and rollbacks set aside.
 pub(crate) fn release(cx: &Cx, roots: &[Root], what: &str) -> Result<Report> {
     cx.check("release")?;

@@ -3,10 +3,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use veza_dr_backup::files::{FilesConfig, FilesDetail, Root};
 use veza_dr_core::{
-    ArtifactSource, ComponentName, Cx, Error, ErrorKind, Manifest, Report, RestoreCaps, RestorePlan, RestoreReport,
-    RestoreRequest, RestoreTarget, Result, TargetInfo, Verification,
+    ArtifactSource, BackupId, ComponentName, Cx, Error, ErrorKind, Manifest, Report, RestoreCaps, RestorePlan,
+    RestoreReport, RestoreRequest, RestoreTarget, Result, TargetInfo, Verification,
 };
 
 use crate::guards;
@@ -85,6 +86,45 @@ impl FilesRestore {
             Ok(found)
         })
         .await
+    }
+
+    /// When the last restore in place that is on record made its exchange; what comes later is told from it.
+    ///
+    /// # Errors
+    /// Those of the file system, and `Conflict` for records that are not this user's own.
+    pub async fn last_exchange(&self, cx: &Cx) -> Result<Option<DateTime<Utc>>> {
+        cx.check("look what is kept")?;
+        let roots = self.roots.clone();
+        blocking("look what is kept", move || Ok(kept::last(&roots)?.map(|j| j.since))).await
+    }
+
+    /// Where what the restore of this backup replaced is kept, if that is the last exchange that was made and the backup
+    /// is live.
+    ///
+    /// # Errors
+    /// As [`last_exchange`](Self::last_exchange).
+    pub async fn kept_for(&self, cx: &Cx, backup: &BackupId) -> Result<Option<String>> {
+        cx.check("look what is kept")?;
+        let (roots, backup) = (self.roots.clone(), backup.clone());
+        blocking("look what is kept", move || {
+            let last = kept::last(&roots)?.filter(|j| j.is_in() && j.phase == super::journal::Phase::Kept);
+            let kept = |j: super::journal::Journal| {
+                let folders = j.places.iter().map(|p| p.folder.join("tree").display().to_string());
+                folders.collect::<Vec<_>>().join(", ")
+            };
+            Ok(last.filter(|j| j.backup == backup).map(kept))
+        })
+        .await
+    }
+
+    /// Puts back what was live after the exchange of that time, or before there was any: every later restore is taken
+    /// back. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// As [`RestoreTarget::rollback`], but not when there is nothing to put back.
+    pub async fn back_to(&self, cx: &Cx, since: Option<DateTime<Utc>>) -> Result<Report> {
+        let (cx, roots) = (cx.clone(), self.roots.clone());
+        blocking("rollback", move || kept::back_to(&cx, &roots, since)).await
     }
 
     fn aim(&self, request: &RestoreRequest) -> Result<Aim> {
