@@ -44,6 +44,7 @@ fn every_command_of_this_version_has_help_and_no_other_is_there() {
         "failover",
         "validate",
         "drill",
+        "report",
         "schema",
         "completions",
         "man",
