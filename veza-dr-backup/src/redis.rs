@@ -28,5 +28,5 @@ pub use endpoint::Endpoint;
 pub use errors::server_error;
 pub use fred::types::Value;
 pub use look::{ServerLook, look};
-pub use target::RedisTarget;
+pub use target::{RedisTarget, is_valkey};
 pub use wire::Stream;

@@ -255,11 +255,20 @@ fn skipped(probe: &Probe, total: &Summary) -> Vec<Skipped> {
     skipped
 }
 
+/// How the version of a Valkey server ends.
+pub(super) const VALKEY: &str = " (Valkey)";
+
+/// Whether a backup is one of a Valkey server, whose own programs read it.
+#[must_use]
+pub fn is_valkey(manifest: &Manifest) -> bool {
+    manifest.source.server_version.ends_with(VALKEY)
+}
+
 /// What the server says, else what its data says.
 fn server_version(probe: &Probe, total: &Summary) -> String {
     let told = probe.fact("valkey_version");
     if !told.is_empty() {
-        return format!("{told} (Valkey)");
+        return format!("{told}{VALKEY}");
     }
     let told = probe.fact("redis_version");
     let version = if told.is_empty() { total.aux.get("redis-ver").cloned().unwrap_or_default() } else { told };

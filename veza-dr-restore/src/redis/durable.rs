@@ -13,14 +13,22 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) struct Loaded {
     /// The server's clock, in seconds since 1970; none where an older save was still being written.
     at: Option<u64>,
+    /// The server's RDB, and no append-only file, is what makes its data last.
+    by_rdb: bool,
 }
 
 impl Loaded {
     /// Now: the data are there.
     pub(crate) async fn now(cx: &Cx, on: &Control) -> Result<Self> {
         let at = on.now(cx).await? / 1000;
-        let saving = on.info(cx, "persistence").await?.is_set("rdb_bgsave_in_progress");
-        Ok(Self { at: (!saving).then_some(at) })
+        let info = on.info(cx, "persistence").await?;
+        let saving = info.is_set("rdb_bgsave_in_progress");
+        Ok(Self { at: (!saving).then_some(at), by_rdb: !info.is_set("aof_enabled") })
+    }
+
+    /// Whether what the server writes to be sent makes its data last as well.
+    pub(crate) async fn lasts_by_sending(self, cx: &Cx, on: &Control) -> bool {
+        self.by_rdb && keeps_what_it_sent(cx, on).await
     }
 
     /// Whether a whole save began after it and has ended. One that ended within the same second may have begun before.
@@ -46,12 +54,6 @@ pub(crate) async fn wait(cx: &Cx, on: &Control, loaded: Option<Loaded>) -> Resul
         return Ok("the RDB was saved for the comparison");
     }
     rdb(cx, on).await
-}
-
-/// Whether the server's RDB is what makes its data last, and the one that it writes to be sent stays.
-pub(crate) async fn by_rdb(cx: &Cx, on: &Control) -> bool {
-    let info = on.info(cx, "persistence").await;
-    info.is_ok_and(|info| !info.is_set("aof_enabled")) && keeps_what_it_sent(cx, on).await
 }
 
 /// Whether the RDB that was written to be sent stays: not where the server deletes it, or does not tell.
@@ -115,7 +117,7 @@ mod tests {
                  rdb_last_bgsave_status:{status}\r\n"
             ))
         };
-        let loaded = Loaded { at: Some(100) };
+        let loaded = Loaded { at: Some(100), by_rdb: true };
         assert!(loaded.saved_since(&info(0, 101, "ok")));
         for (wrong, why) in [
             (info(0, 100, "ok"), "it may have begun before"),
@@ -126,6 +128,6 @@ mod tests {
         ] {
             assert!(!loaded.saved_since(&wrong), "{why}");
         }
-        assert!(!Loaded { at: None }.saved_since(&info(0, 200, "ok")), "an older save was under way");
+        assert!(!Loaded { at: None, by_rdb: true }.saved_since(&info(0, 200, "ok")), "an older save was under way");
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use veza_dr_backup::redis::is_valkey;
 use veza_dr_core::{Manifest, SecretString};
 
 use super::{
@@ -211,7 +212,7 @@ impl RedisRestoreOptions {
     /// The program for a scratch restore of this backup: Valkey's where the backup is of one, this host has it, and no other
     /// was named.
     pub(crate) fn scratch_server(&self, of: &Manifest) -> PathBuf {
-        let valkey = || of.source.server_version.ends_with("(Valkey)").then(|| in_path(Path::new("valkey-server")));
+        let valkey = || is_valkey(of).then(|| in_path(Path::new("valkey-server")));
         let own = (self.redis_server == Path::new(REDIS)).then(valkey).flatten().flatten();
         own.unwrap_or_else(|| self.redis_server.clone())
     }

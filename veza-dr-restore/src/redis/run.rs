@@ -20,7 +20,7 @@ use super::{
     cluster,
     control::{self, Control},
     copy::{self, Copied},
-    durable::{self, Loaded},
+    durable::Loaded,
     keys::{Known, Lane, Pick},
     merge,
     options::RedisRestoreOptions,
@@ -170,7 +170,11 @@ impl Run<'_> {
             Err(e) => return Err(e),
         };
         let since = Instant::now();
-        let copied = if loaded.is_some() && !self.facts.cluster && durable::by_rdb(self.cx, &self.control).await {
+        let lasts = match loaded {
+            Some(loaded) if !self.facts.cluster => loaded.lasts_by_sending(self.cx, &self.control).await,
+            _ => false,
+        };
+        let copied = if lasts {
             match self.copy_as(ReadMode::Disk).await {
                 // A server that cannot write has its data compared all the same; that they do not last is told after.
                 Err(e) if e.kind() != ErrorKind::Cancelled => {
