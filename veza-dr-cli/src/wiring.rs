@@ -163,6 +163,11 @@ impl Wiring {
         BackupOptions::default().with_compression(policy.map(|p| p.compression.0).unwrap_or_default())
     }
 
+    /// Whether that is a component of files.
+    pub(crate) fn is_files(&self, component: &str) -> bool {
+        matches!(self.loaded.config.sources.get(component), Some(Source::Files(_)))
+    }
+
     pub(crate) fn source(&self, component: &ComponentName) -> Result<&Source> {
         let sources = &self.loaded.config.sources;
         sources.get(component.as_str()).ok_or_else(|| {

@@ -10,9 +10,7 @@ use veza_dr_failover::{
     runbook::{Bound, NobodyWatches},
 };
 
-use crate::{
-    args::WhichPlan, config::Source, wiring::Wiring, wiring_drill::DrillAsk, wiring_drill_checks::ChecksInCopy,
-};
+use crate::{args::WhichPlan, wiring::Wiring, wiring_drill::DrillAsk, wiring_drill_checks::ChecksInCopy};
 
 impl Wiring {
     /// Gives a drill the copy of a site's project, and the plan that is followed in it.
@@ -56,10 +54,7 @@ impl Wiring {
         let own = self.own_plan(&which.scenario)?.is_some();
         let books = self.clone().runbooks(cx, store, "drill".to_owned(), Arc::new(NobodyWatches)).await?;
         // A copy has no place for the files of a site: they are named among what was left out.
-        let of_files = |with: &String| {
-            let source = with.split_once('@').and_then(|(component, _)| self.loaded.config.sources.get(component));
-            matches!(source, Some(Source::Files(_)))
-        };
+        let of_files = |with: &String| with.split_once('@').is_some_and(|(component, _)| self.is_files(component));
         let present = books.present.iter().filter(|with| !of_files(with)).cloned().collect();
         let made = self
             .plan(&which, &present)

@@ -20,20 +20,13 @@ impl Wiring {
     pub(crate) fn scenarios(&self) -> Vec<Scenario> {
         let all = self.components();
         let given = &self.loaded.config.scenarios;
-        let settings = |kind: ScenarioKind| match kind {
-            ScenarioKind::Database => given.database.as_ref(),
-            ScenarioKind::Backend => given.backend.as_ref(),
-            ScenarioKind::Infrastructure => given.infrastructure.as_ref(),
-            ScenarioKind::Security => given.security.as_ref(),
-            _ => None,
-        };
         let mut scenarios = Scenario::guide(&all);
-        let default = scenarios.iter().all(|s| settings(s.kind).is_none());
+        let default = scenarios.iter().all(|s| given.of(s.kind).is_none());
         if !default {
-            scenarios.retain(|s| settings(s.kind).is_some());
+            scenarios.retain(|s| given.of(s.kind).is_some());
         }
         for scenario in &mut scenarios {
-            match settings(scenario.kind) {
+            match given.of(scenario.kind) {
                 Some(ScenarioSettings { rto, rpo, needs, .. }) => {
                     (scenario.rto.0, scenario.rpo) = (rto.0, Rpo(rpo.0));
                     if let Some(needs) = needs {

@@ -75,7 +75,7 @@ impl Wiring {
         let place = || Place { wiring: self.clone(), component: component.clone(), site: Some(site.to_owned()) };
         let name = component.as_str();
         // Its own daemon backs the files of a site up.
-        if matches!(self.loaded.config.sources.get(name), Some(Source::Files(_))) {
+        if self.is_files(name) {
             return catalogue.with_site_restore(name, site, Arc::new(RestoreStep(place())));
         }
         let catalogue = catalogue

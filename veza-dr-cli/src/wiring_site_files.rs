@@ -13,6 +13,8 @@ use veza_dr_core::{BackupId, ComponentName, Cx, Error, ErrorKind, Report, Restor
 use veza_dr_failover::site::{SiteFiles, TreeRoot};
 use veza_dr_restore::files::FilesRestore;
 
+#[cfg(feature = "docker")]
+use crate::config::SiteFilesSettings;
 use crate::wiring::Wiring;
 
 /// The trees of a component where a site keeps them.
@@ -81,7 +83,7 @@ impl Wiring {
         }
         #[cfg(feature = "docker")]
         {
-            if let Some(root) = root.as_ref().filter(|r| !r.starts_with('/') || r.split('/').any(|part| part == "..")) {
+            if let Some(root) = root.as_ref().filter(|r| !SiteFilesSettings::is_root(r)) {
                 let e = Error::new(ErrorKind::Config, format!("`{root}` is not an absolute path"));
                 return Err(self.at(&at, e.with_help("write it out: root: /srv/standby")));
             }

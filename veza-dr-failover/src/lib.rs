@@ -34,6 +34,7 @@ pub mod reach;
 pub mod recover;
 pub mod report;
 pub mod runbook;
+mod shell;
 pub mod site;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 mod trust;

@@ -26,6 +26,7 @@ mod rules;
 mod scenarios;
 pub(crate) mod span;
 mod state;
+mod tries;
 
 pub use action::{Applied, Done, Effects, Establishes, Safety, StepAction, StepContext};
 pub use bound::{Actions, Bound};
@@ -45,3 +46,4 @@ pub use record::{Ending, Entry, Mode, Record, StepOutcome};
 pub use report::{ApprovalReport, OverrideReport, RunReport, RunStatus, StepReport};
 pub use rules::{Rule, Violation};
 pub use state::StepStatus;
+pub(crate) use tries::Tries;

@@ -72,11 +72,11 @@ pub(crate) async fn copied(session: &Session, wiring: &Wiring) {
 /// The chain, and the copies of it in the store.
 async fn verify(session: &Session) -> Result<Exit> {
     let wiring = session.wiring()?;
+    let folder = wiring.reports()?;
     let compared = async {
         let archive = wiring.report_archive(&session.cx, session.store(), Access::Read).await?;
-        archive.compare(&session.cx, &wiring.reports()?).await
+        archive.compare(&session.cx, &folder).await
     };
-    let folder = wiring.reports()?;
     match compared.await {
         Ok(problems) => refuse(&folder, &problems)?,
         Err(e) => {
@@ -105,7 +105,8 @@ fn list(session: &Session) -> Result<Exit> {
     let folder = session.wiring()?.reports()?;
     let (reports, check) = folder.survey()?;
     session.out.result(|| json!(reports), |paint| reports_text(&reports, paint));
-    if check.is_whole() { Ok(Exit::Ok) } else { verify_chain(session) }
+    refuse(&folder, &check.problems)?;
+    Ok(Exit::Ok)
 }
 
 fn findings(session: &Session) -> Result<Exit> {

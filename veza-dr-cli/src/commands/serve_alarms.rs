@@ -9,10 +9,11 @@ use veza_dr_failover::{
     escalation::AckKey,
     measure::RecoveryHistory,
     metrics::Metrics,
+    report::ReportArchive,
 };
 
 use crate::{
-    wiring::Wiring,
+    wiring::{Access, Wiring},
     wiring_alarms::{Desked, Probing},
 };
 
@@ -81,25 +82,25 @@ impl Alarms {
     }
 
     async fn history(&self, cx: &Cx, metrics: &Metrics) {
-        let mut open: Option<RecoveryHistory> = None;
+        let mut open: Option<(RecoveryHistory, ReportArchive)> = None;
         let mut complained = String::new();
         while !cx.is_cancelled() {
-            let read = async {
-                if open.is_none() {
-                    open = Some(self.wiring.history(cx, None).await?);
-                }
-                if let Some(history) = &open {
-                    self.watchman.keep_history(cx, history).await?;
-                }
-                self.wiring.copy_reports(cx, None).await
+            let kept = async {
+                let (history, reports) = match &mut open {
+                    Some(open) => open,
+                    none => none.insert((
+                        self.wiring.history(cx, None).await?,
+                        self.wiring.report_archive(cx, None, Access::Write).await?,
+                    )),
+                };
+                self.watchman.keep_history(cx, history).await?;
+                let past = self.watchman.past();
+                let forecasts = self.wiring.forecasts(&past);
+                metrics.update_recoveries(past, self.wiring.objectives(), forecasts);
+                reports.keep(cx, &self.wiring.reports()?).await
             };
-            match read.await {
-                Ok(_) => {
-                    complained.clear();
-                    let past = self.watchman.past();
-                    let forecasts = self.wiring.forecasts(&past);
-                    metrics.update_recoveries(past, self.wiring.objectives(), forecasts);
-                }
+            match kept.await {
+                Ok(_) => complained.clear(),
                 Err(e) => complain(&e, &mut complained),
             }
             pause(cx, HISTORY).await;

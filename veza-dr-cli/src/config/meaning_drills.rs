@@ -1,7 +1,5 @@
 //! What the settings of drills must also say.
 
-use veza_dr_core::ScenarioKind;
-
 use super::{expand::has_variables, meaning::Meaning, shape::nearest};
 
 impl Meaning<'_> {
@@ -17,18 +15,11 @@ impl Meaning<'_> {
             || given.infrastructure.is_some()
             || given.security.is_some();
         for (name, schedule) in planned.planned() {
-            let known = match name {
-                ScenarioKind::Database => given.database.is_some(),
-                ScenarioKind::Backend => given.backend.is_some(),
-                ScenarioKind::Infrastructure => given.infrastructure.is_some(),
-                ScenarioKind::Security => given.security.is_some(),
-                _ => false,
-            };
             if let Some(site) = schedule.compose() {
                 self.drill_site(&format!("drills.schedule.{name}.compose"), site);
             }
             // Without scenarios of its own the file has all of the guide's.
-            if any && !known {
+            if any && given.of(name).is_none() {
                 let path = format!("drills.schedule.{name}");
                 let help = format!("add it: scenarios: {{ {name}: {{ rto: 4h, rpo: 1h }} }}");
                 self.say(&path, format!("there is no scenario `{name}` under `scenarios`"), help);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use veza_dr_core::ComponentName;
 
 use super::{
-    SiteDataSettings, SiteRoleName, SiteSettings, Source, Text, expand::has_variables, meaning::Meaning, shape::nearest,
+    SiteDataSettings, SiteFilesSettings, SiteRoleName, SiteSettings, Source, Text, expand::has_variables,
+    meaning::Meaning, shape::nearest,
 };
 
 /// Others count a lease as ended a third of its time after its end: until then everything must have stopped.
@@ -124,7 +125,7 @@ impl Meaning<'_> {
             return;
         };
         let raw = root.raw();
-        if !has_variables(raw) && (!raw.starts_with('/') || raw.split('/').any(|part| part == "..")) {
+        if !has_variables(raw) && !SiteFilesSettings::is_root(raw) {
             let help = "write it out: root: /srv/standby".to_owned();
             self.say(&format!("{path}.root"), format!("`{raw}` is not an absolute path"), help);
         }

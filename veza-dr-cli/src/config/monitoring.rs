@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use veza_dr_core::Severity;
+use veza_dr_core::{ScenarioKind, Severity};
 
 use super::{Condition, NetworkTcpSettings, Span, Text};
 
@@ -23,6 +23,19 @@ pub struct Scenarios {
     /// Data was tampered with.
     #[serde(default)]
     pub security: Option<ScenarioSettings>,
+}
+
+impl Scenarios {
+    /// What is said of a kind.
+    pub(crate) fn of(&self, kind: ScenarioKind) -> Option<&ScenarioSettings> {
+        match kind {
+            ScenarioKind::Database => self.database.as_ref(),
+            ScenarioKind::Backend => self.backend.as_ref(),
+            ScenarioKind::Infrastructure => self.infrastructure.as_ref(),
+            ScenarioKind::Security => self.security.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// What recovery from one kind of disaster must achieve.

@@ -93,6 +93,13 @@ pub struct SiteFilesSettings {
     pub root: Option<Text>,
 }
 
+impl SiteFilesSettings {
+    /// Whether trees can go below this: it is absolute, and climbs nowhere.
+    pub(crate) fn is_root(text: &str) -> bool {
+        text.starts_with('/') && !text.split('/').any(|part| part == "..")
+    }
+}
+
 /// How to reach a machine with the system's `ssh`. It asks nothing: the key has no passphrase or is in an agent, and
 /// the machine's host key is known beforehand.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     choose::{Chosen, candidates},
-    config::Source,
     wiring::Access,
 };
 
@@ -193,8 +192,7 @@ impl RestoreStep {
     /// Whether they are files of a site.
     fn is_files(&self) -> bool {
         let Place { wiring, component, site } = &self.0;
-        let source = wiring.loaded.config.sources.get(component.as_str());
-        site.is_some() && matches!(source, Some(Source::Files(_)))
+        site.is_some() && wiring.is_files(component.as_str())
     }
 
     /// The files of the site, where they are files.

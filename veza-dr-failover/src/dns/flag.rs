@@ -11,7 +11,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use veza_dr_core::{Cx, Effect, Error, ErrorKind, OperationId, Result};
 
-use crate::site::{Job, SiteControl};
+use crate::{
+    shell::quoted,
+    site::{Job, SiteControl},
+};
 
 /// The first line of a raised flag.
 pub const FLAG_TEXT: &str = "the standby takes over";
@@ -160,10 +163,6 @@ fn raise_command(path: &str, content: &str) -> String {
         "umask 022 && mkdir -p -- \"$(dirname -- {path})\" && printf %s {content} > {path}.new && sync -- {path}.new \
          && mv -f -- {path}.new {path} && sync -- \"$(dirname -- {path})\""
     )
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 fn write(path: &Path, content: &str) -> std::io::Result<()> {

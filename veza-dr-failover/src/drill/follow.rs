@@ -20,10 +20,10 @@ use super::{
     run::{Drill, Found},
     stage::Staged,
 };
-use crate::validate::{CheckResult, ValidationReport, Verdict};
-
-/// The longest pause between tries, as in a failover.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+use crate::{
+    runbook::Tries,
+    validate::{CheckResult, ValidationReport, Verdict},
+};
 
 /// What a step came to.
 #[derive(Debug, Default)]
@@ -199,18 +199,12 @@ impl Drill {
         walk: &Walk,
         deed: &Deed,
     ) -> Ended {
-        let (since, mut pause) = (Instant::now(), walk.step.retry.backoff);
-        let most = walk.step.retry.max.max(1);
-        let mut tries = 0;
+        let (since, mut tries) = (Instant::now(), Tries::of(&walk.step));
         loop {
-            tries += 1;
-            let limit = walk
-                .step
-                .total_timeout
-                .map_or(walk.step.timeout, |total| walk.step.timeout.min(total.saturating_sub(since.elapsed())));
+            let limit = tries.begin();
             let scoped = cx.child().with_deadline(SystemTime::now() + limit);
             // Names of folders and jobs: those of steps may hold anything.
-            let name = format!("step-{}-{tries}", at + 1);
+            let name = format!("step-{}-{}", at + 1, tries.begun());
             let doing = self.carry_out(&scoped, platform, folder, course, deed, &name);
             let (result, late) = match tokio::time::timeout(limit, doing).await {
                 Ok(Err(e)) if e.kind() == ErrorKind::Cancelled && !cx.is_cancelled() => (Err(late(limit)), true),
@@ -221,15 +215,9 @@ impl Drill {
                 Ok(did) => did.end == End::Failed { again: true },
                 Err(e) => late || e.is_retryable(),
             };
-            let spent = walk.step.total_timeout.is_some_and(|total| since.elapsed() + pause >= total);
-            if !again || tries >= most || spent || cx.is_cancelled() {
-                return Ended { at, since, tries, result };
+            if !again || tries.are_over() || cx.is_cancelled() || !tries.rest(cx).await {
+                return Ended { at, since, tries: tries.begun(), result };
             }
-            tokio::select! {
-                () = cx.token().cancelled() => return Ended { at, since, tries, result },
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

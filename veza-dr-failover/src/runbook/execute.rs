@@ -3,20 +3,18 @@
 use std::time::{Duration, SystemTime};
 
 use chrono::TimeDelta;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use veza_dr_core::{Cx, Effect, Error, ErrorKind, Result, lease::LeaseGuard};
 
 use super::{
     Applied, Done, Effects, Ending, Establishes, Mode, Record, Rule, Safety, Step, StepAction, StepContext,
-    StepOutcome, StepStatus, UndoPolicy, engine::is_ungraceful, live::Live,
+    StepOutcome, StepStatus, Tries, UndoPolicy, engine::is_ungraceful, live::Live,
 };
 
 /// How long finding something out may take.
 const LOOK_UP: Duration = Duration::from_secs(30);
 /// How long an action may take to stop once it was asked to.
 const WIND_DOWN: Duration = Duration::from_secs(10);
-/// The longest pause between tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long a declaration of a person counts.
 const ATTESTED: TimeDelta = TimeDelta::minutes(60);
 
@@ -42,38 +40,27 @@ impl Live<'_> {
         if matches!(self.state().status(id), StepStatus::Started | StepStatus::Unknown) && !self.settle(step).await? {
             return Ok(());
         }
-        let began = Instant::now();
-        let mut pause = step.retry.backoff;
-        for left in (0..step.retry.max.max(1)).rev() {
+        let mut tries = Tries::of(step);
+        loop {
             let mode = self.state().mode;
             let attempt = self.state().steps.get(id).map_or(0, |s| s.attempts) + 1;
             let Some(action) = self.bound.action(id, is_ungraceful(mode)) else { return Ok(()) };
-            let limit = match step.total_timeout {
-                Some(total) => step.timeout.min(total.saturating_sub(began.elapsed())),
-                None => step.timeout,
-            };
+            let limit = tries.begin();
             let outcome = self.attempt(cx, lease, step, action.as_ref(), mode, attempt, limit).await?;
             let again = match &outcome {
                 StepOutcome::Failed { retryable, .. } => *retryable,
                 StepOutcome::TimedOut => true,
                 _ => false,
             };
-            let spent = step.total_timeout.is_some_and(|t| began.elapsed() + pause >= t);
-            let last = !again || left == 0 || spent || cx.is_cancelled();
+            let last = !again || tries.are_over() || cx.is_cancelled();
             if last {
                 self.state().steps.entry(id.to_owned()).or_default().given_up = true;
             }
             self.record(Record::Outcome { step: id.to_owned(), attempt, outcome })?;
-            if last {
+            if last || !tries.rest(cx).await {
                 return Ok(());
             }
-            tokio::select! {
-                () = cx.token().cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "what one try is made of")]

@@ -16,11 +16,12 @@ use super::{
     engine::{Container, Engine},
     fence::Fence,
     job,
-    machine::{Machine, pause_for, quoted},
+    machine::{Machine, pause_for},
     settings::ComposeProject,
     ssh,
     states::{has_check, state_of, worse},
 };
+use crate::shell::quoted;
 
 /// A Compose file is not larger than this.
 const FILE_BYTES: usize = 1 << 20;

@@ -12,11 +12,8 @@ use futures::StreamExt;
 use tokio::net::UnixStream;
 use veza_dr_core::{Cx, Effect, Error, ErrorKind, Result};
 
-use super::{
-    machine::{Machine, quoted},
-    settings::ComposeProject,
-    tunnel::Tunnel,
-};
+use super::{machine::Machine, settings::ComposeProject, tunnel::Tunnel};
+use crate::shell::quoted;
 
 const SOCKET: &str = "/var/run/docker.sock";
 /// The engine answers within this time, but for what it is told to wait for.

@@ -6,9 +6,10 @@ use veza_dr_core::{Cx, Effect, Error, ErrorKind, Result};
 
 use super::{
     engine::Restart,
-    machine::{Machine, Said, quoted},
+    machine::{Machine, Said},
     settings::ComposeProject,
 };
+use crate::shell::quoted;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// What a fence or unfence command may take.

@@ -7,8 +7,9 @@ use veza_dr_core::{Cx, Effect, Error, ErrorKind, Result};
 
 use super::{
     control::{Job, JobResult},
-    machine::{Machine, Said, pause_for, quoted},
+    machine::{Machine, Said, pause_for},
 };
+use crate::shell::quoted;
 
 /// A job that ends with one of these codes did nothing, and is forgotten so that it can be asked for again.
 pub(super) const REFUSED: [i32; 3] = [95, 96, 97];

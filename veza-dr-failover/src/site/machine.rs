@@ -132,14 +132,10 @@ pub(super) async fn pause_for(cx: &Cx, what: &str, time: Duration) -> Result<()>
     cx.run(what, wait).await
 }
 
-/// `text` as one word of a POSIX shell.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::quoted;
 
     #[tokio::test]
     async fn what_a_script_says_is_kept_apart_from_its_complaints() {

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::duty::OWN;
+use crate::shell::quoted;
 
 /// How much later than the daemon the watchdog closes the site.
 const LATER: Duration = Duration::from_millis(500);
@@ -54,8 +55,4 @@ impl Watchdog {
 /// Times of the watchdog are told so: as precisely as the machine tells for how long it has been up.
 pub(super) fn hundredths(span: Duration) -> u64 {
     u64::try_from(span.as_millis() / 10).unwrap_or(u64::MAX)
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }

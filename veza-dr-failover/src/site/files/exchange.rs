@@ -7,7 +7,7 @@ use super::{
     place::words,
     scripts::{Desk, LONG},
 };
-use crate::site::machine::quoted;
+use crate::shell::quoted;
 
 /// `exchange_in LIVE WORK NAME HAD` and `exchange_back` make what is still to be made of one tree. Where the two steps of
 /// one were cut apart, nothing is live and both lie aside: each way goes on from there.

@@ -1,7 +1,7 @@
 //! What a tree is made of, told by the same stock tools on both machines, so that two trees can be compared line by line.
 
 use super::scripts::Desk;
-use crate::site::machine::quoted;
+use crate::shell::quoted;
 
 /// Defines `inventory FOLDER NAME FILE`: kind, mode, owner, time and target of every entry, which names share a file,
 /// which device, and the SHA-256 of every content, sorted. Each part is written whole before it counts.

@@ -7,7 +7,7 @@ use super::{
     place::{Place, TreeRoot},
     scripts::{Desk, SHORT, answers},
 };
-use crate::site::machine::quoted;
+use crate::shell::quoted;
 
 /// What is at the place of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use veza_dr_core::{Error, ErrorKind, Result};
 
-use crate::site::machine::quoted;
+use crate::shell::quoted;
 
 /// The same as beside trees that are restored on their own machine: backups pass over such folders.
 const ASIDE: &str = ".veza-dr";

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use veza_dr_core::{Cx, Effect, Error, ErrorKind, Result};
 
-use crate::site::machine::{Machine, Said, quoted};
+use crate::{
+    shell::quoted,
+    site::machine::{Machine, Said},
+};
 
 /// Reading and removing whole trees takes as long as it takes; a machine that is gone shows in the connection, and the
 /// step has a time of its own.
@@ -98,8 +101,7 @@ impl Desk {
         } else {
             ErrorKind::Unavailable
         };
-        let cause = complaint.lines().take(5).collect::<Vec<_>>().join("; ");
-        let e = Error::new(kind, format!("{what}: {text} on {at}")).with_source(cause);
+        let e = Error::new(kind, format!("{what}: {text} on {at}")).with_source(cause(complaint));
         match kind {
             ErrorKind::Full => e.with_help(format!("make room on {at}")),
             ErrorKind::Denied => e.with_help(format!("let the user that veza-dr is on {at} write there")),
@@ -109,9 +111,13 @@ impl Desk {
 
     fn unexpected(&self, what: &str, said: &Said) -> Error {
         let text = self.what(&format!("{what}: the script on {} ended with {}", self.machine.name(), said.code));
-        let cause = said.stderr.lines().take(5).collect::<Vec<_>>().join("; ");
-        Error::new(ErrorKind::Unavailable, text).with_source(cause).with_effect(Effect::Unknown)
+        Error::new(ErrorKind::Unavailable, text).with_source(cause(&said.stderr)).with_effect(Effect::Unknown)
     }
+}
+
+/// The first lines of what was complained of.
+pub(super) fn cause(complaint: &str) -> String {
+    complaint.lines().take(5).collect::<Vec<_>>().join("; ")
 }
 
 /// What a script said to us.

@@ -9,7 +9,7 @@ use tokio::{
 use veza_dr_core::{Cx, Effect, Error, ErrorKind, Progress, Result};
 
 use super::scripts::Desk;
-use crate::site::machine::quoted;
+use crate::shell::quoted;
 
 pub(super) const PHASE: &str = "send files";
 /// So much of what a tool complains is kept.

@@ -16,10 +16,10 @@ use super::{
     inventory,
     journal::Journal,
     place::{Place, TreeRoot},
-    scripts::{Desk, LONG, answers},
+    scripts::{Desk, LONG, answers, cause},
     send::{self, Extras, PHASE},
 };
-use crate::site::machine::{Machine, quoted};
+use crate::{shell::quoted, site::machine::Machine};
 
 /// A folder of this machine that a restore works in, gone with this value.
 #[derive(Debug)]
@@ -108,9 +108,8 @@ pub(super) async fn pack(
         let what = format!("tell what {} is made of", root.path);
         let said = Machine::Here.sh(cx, &what, &script, LONG).await?;
         if said.code != 0 {
-            let cause = said.stderr.lines().take(5).collect::<Vec<_>>().join("; ");
             let text = format!("{what}: it cannot be told on this machine; nothing was sent");
-            return Err(Error::new(ErrorKind::Unavailable, text).with_source(cause));
+            return Err(Error::new(ErrorKind::Unavailable, text).with_source(cause(&said.stderr)));
         }
         let extras = tokio::task::spawn_blocking(move || extras(&at));
         let extras = extras.await.map_err(|e| Error::new(ErrorKind::Unexpected, what.clone()).with_source(e))?;
@@ -212,8 +211,8 @@ pub(super) async fn differences(
     let said = desk.ask(cx, "compare its files", &format!("{script}say done\n"), LONG).await?;
     let mut lines = answers(&said);
     if lines.pop().as_deref() != Some("done") {
-        let cause = said.stderr.lines().take(5).collect::<Vec<_>>().join("; ");
-        return Err(Error::new(ErrorKind::Unavailable, desk.what("its files could not be compared")).with_source(cause));
+        return Err(Error::new(ErrorKind::Unavailable, desk.what("its files could not be compared"))
+            .with_source(cause(&said.stderr)));
     }
     Ok(lines.into_iter().map(|l| l.strip_prefix("differs ").unwrap_or(&l).trim().to_owned()).collect())
 }

@@ -22,7 +22,10 @@ use super::{
     scripts::{Desk, LONG},
     stage::{self, Scratch},
 };
-use crate::site::{ComposeProject, machine::Machine, ssh};
+use crate::{
+    shell::quoted,
+    site::{ComposeProject, machine::Machine, ssh},
+};
 
 /// Which trees a backup holds.
 pub type RootsOf = fn(&Manifest) -> Result<Vec<TreeRoot>>;
@@ -244,8 +247,8 @@ impl SiteFiles {
     /// Removes what was made beside the live trees by a restore that failed before its exchange.
     async fn discard(&self, journal: &Journal) {
         let work = journal.trees.iter().map(|t| (t.place.work(&journal.generation), t.place.aside()));
-        let record = crate::site::machine::quoted(&Journal::file(&journal.generation));
-        let generation = crate::site::machine::quoted(&journal.generation);
+        let record = quoted(&Journal::file(&journal.generation));
+        let generation = quoted(&journal.generation);
         let script = format!(
             "alone\n[ -e \"$s\"/{record} ] && {{ say done; exit 0; }}\n{}rm -f -- \"$s\"/{generation}.*\nsay done\n",
             removal(work)
