@@ -16,5 +16,5 @@ step "packages";         scripts/package.sh
 step "tests";            scripts/run-tests.sh
 step "examples in docs"; cargo test --quiet --workspace --all-features --doc
 step "first run";        cargo build --quiet --workspace --all-features --bins
-report=$("${CARGO_TARGET_DIR:-target}/debug/first_run" 1 | tee >(cat >&2) | tail -n 1)
+report=$(scripts/first-run.sh | tee >(cat >&2) | tail -n 1)
 grep -q '</html>' "$report"

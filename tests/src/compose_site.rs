@@ -11,7 +11,8 @@ use crate::Result;
 use crate::docker::{Dockerd, IMAGE};
 use crate::ports::free_port;
 
-const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+/// Where Debian's packages put PostgreSQL, a folder for each version.
+const POSTGRES: &str = "/usr/lib/postgresql";
 
 /// The image with the demonstration service.
 pub const DEMO: &str = "veza-dr-tests/demo";
@@ -89,7 +90,7 @@ impl ComposeScene {
             "services:\n  veza-backend-api:\n{}  veza-chat-server:\n{}  veza-stream-server:\n{}  postgres:\n    \
              image: {POSTGRES_IMAGE}\n    stop_signal: SIGINT\n    ports: ['{address}:{}:5432']\n    restart: unless-stopped\n    \
              volumes: ['data:/data']\n    \
-             healthcheck: {{ test: [CMD, {POSTGRES}/pg_isready, -h, 127.0.0.1], interval: 1s, timeout: 2s, retries: 5, start_period: 20s }}\n  \
+             healthcheck: {{ test: [CMD, {}/bin/pg_isready, -h, 127.0.0.1], interval: 1s, timeout: 2s, retries: 5, start_period: 20s }}\n  \
              redis:\n    image: {REDIS_IMAGE}\n    ports: ['{address}:{}:6379']\n    restart: unless-stopped\n    \
              healthcheck: {{ test: [CMD, /usr/bin/redis-cli, ping], interval: 1s, timeout: 2s, retries: 5 }}\n\
              volumes: {{ data: {{}} }}\n",
@@ -97,6 +98,7 @@ impl ComposeScene {
             demo(ports.chat, "{ veza-backend-api: { condition: service_started } }"),
             demo(ports.stream, "{ redis: { condition: service_healthy } }"),
             ports.postgres,
+            postgres()?.display(),
             ports.redis,
         );
         std::fs::write(dir.path().join("site.yml"), text)?;
@@ -139,6 +141,14 @@ impl ComposeScene {
     }
 }
 
+/// The newest PostgreSQL of this machine's packages.
+fn postgres() -> Result<PathBuf> {
+    let versions = std::fs::read_dir(POSTGRES).into_iter().flatten().flatten().map(|e| e.path());
+    let whole = versions.filter(|v| v.join("bin/initdb").exists());
+    let number = |v: &PathBuf| v.file_name()?.to_str()?.parse::<u32>().ok();
+    whole.max_by_key(number).ok_or_else(|| "there is no PostgreSQL server: apt-get install postgresql".into())
+}
+
 /// Makes the images of the five services.
 ///
 /// # Errors
@@ -146,19 +156,21 @@ impl ComposeScene {
 pub fn images(docker: &Dockerd) -> Result<()> {
     demo_image(docker)?;
     redis_image(docker)?;
-    let programs: Vec<String> =
-        ["postgres", "initdb", "pg_isready"].iter().map(|p| format!("{POSTGRES}/{p}")).collect();
+    let postgres = postgres()?;
+    let bin = postgres.join("bin").display().to_string();
+    let programs: Vec<String> = ["postgres", "initdb", "pg_isready"].iter().map(|p| format!("{bin}/{p}")).collect();
     let mut programs: Vec<&str> = programs.iter().map(String::as_str).collect();
     // Clients ask for UTC by name.
     programs.extend(["/bin/sh", "/usr/bin/locale", "/usr/share/zoneinfo/UTC"]);
     let start = format!(
-        "[ -e /data/db/PG_VERSION ] || {{ {POSTGRES}/initdb -D /data/db -U postgres -A trust --no-sync --locale=C -E UTF8 \
+        "[ -e /data/db/PG_VERSION ] || {{ {bin}/initdb -D /data/db -U postgres -A trust --no-sync --locale=C -E UTF8 \
          && echo 'host all all all trust' >> /data/db/pg_hba.conf; }} \
-         && exec {POSTGRES}/postgres -D /data/db -c listen_addresses=* -c unix_socket_directories=/tmp -c fsync=off"
+         && exec {bin}/postgres -D /data/db -c listen_addresses=* -c unix_socket_directories=/tmp -c fsync=off -c jit=off"
     );
     let entry = format!("CMD {}", serde_json::json!(["/bin/sh", "-c", start]));
     let changes = ["USER postgres", "EXPOSE 5432", &entry];
-    let trees = ["/usr/share/postgresql/15", "/usr/lib/postgresql/15/lib"];
+    let share = Path::new("/usr/share/postgresql").join(postgres.file_name().unwrap_or_default()).display().to_string();
+    let trees = [share.as_str(), &postgres.join("lib").display().to_string()];
     docker.import_with(POSTGRES_IMAGE, &programs, &trees, &changes)
 }
 

@@ -116,7 +116,7 @@ async fn main() -> Outcome {
     }
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/demo");
     std::fs::create_dir_all(&kept)?;
-    let file = kept.canonicalize()?.join("drill.html");
+    let file = kept.canonicalize()?.join("private-drill.html");
     page(&record, &folder.path().join("reports"), &file)?;
     done(started, &format!("{} ms from the disaster until served; nothing is left of it", record.rta_ms.unwrap_or(0)));
     println!("\nAll of it held. The servers and their data are gone again. Next, on your own:");
