@@ -15,6 +15,8 @@ mod fence;
 #[cfg(feature = "docker")]
 mod files;
 #[cfg(feature = "docker")]
+mod forward;
+#[cfg(feature = "docker")]
 mod job;
 #[cfg(feature = "docker")]
 mod machine;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use super::{
     control::{Job, JobResult, ServiceState, SiteControl},
     engine::{Container, Engine},
     fence::Fence,
+    forward::Forward,
     job,
     machine::{Machine, pause_for},
     settings::ComposeProject,
@@ -55,6 +57,7 @@ pub struct ComposeSite {
     pub(super) project: ComposeProject,
     pub(super) machine: Machine,
     engine: Mutex<Option<Engine>>,
+    pub(super) forwards: Mutex<BTreeMap<SocketAddr, Forward>>,
 }
 
 /// A container with all that is known of it.
@@ -73,7 +76,7 @@ impl ComposeSite {
                 Machine::There(to.clone())
             }
         };
-        Ok(Self { project, machine, engine: Mutex::new(None) })
+        Ok(Self { project, machine, engine: Mutex::new(None), forwards: Mutex::default() })
     }
 
     /// What it is made of.

@@ -1,4 +1,5 @@
-//! Another machine's Docker socket, brought here by an `ssh` of our own.
+//! What only another machine can reach, its Docker socket or an address of its own, brought here as a socket by an `ssh` of
+//! our own.
 
 use std::{
     path::PathBuf,
@@ -18,6 +19,7 @@ use super::{settings::Ssh, ssh};
 
 /// So much of what `ssh` complains is kept.
 const COMPLAINT: usize = 4096;
+const SOCKET: &str = "socket";
 
 /// A connection that lasts as long as this value, and no longer than this process: the other end reads our input, and
 /// ends with it.
@@ -31,13 +33,14 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    /// Connects. Whether anything listens at `socket` there is not known yet.
-    pub(super) async fn open(cx: &Cx, to: &Ssh, socket: &str) -> Result<Self> {
+    /// Connects. `end` is a socket there, or `host:port` as seen from there. Whether anything listens there is not known
+    /// yet.
+    pub(super) async fn open(cx: &Cx, to: &Ssh, end: &str) -> Result<Self> {
         let what = "connect";
         let dir = tempfile::Builder::new().prefix("veza-dr-").tempdir().map_err(|e| {
             Error::new(ErrorKind::Unavailable, "no folder for the socket of a connection").with_source(e)
         })?;
-        let forward = format!("{}:{socket}", dir.path().join("docker").display());
+        let forward = format!("{}:{end}", dir.path().join(SOCKET).display());
         let mut command = ssh::command(to);
         command.args(["-o", "ExitOnForwardFailure=yes", "-o", "LogLevel=INFO", "-L", &forward]);
         command.args(["--", &to.host, "echo ready; exec cat >/dev/null"]);
@@ -73,7 +76,7 @@ impl Tunnel {
 
     /// The socket, on this machine.
     pub(super) fn socket(&self) -> PathBuf {
-        self.dir.path().join("docker")
+        self.dir.path().join(SOCKET)
     }
 
     pub(super) fn is_open(&self) -> bool {
