@@ -11,6 +11,7 @@ pub mod docker;
 pub mod fault_proxy;
 pub mod files_scene;
 pub mod fixtures;
+pub mod french;
 pub mod hook_store;
 pub mod http;
 pub mod knot;

@@ -39,6 +39,8 @@ mod markdown;
 mod measured;
 mod model;
 mod people;
+mod phrases;
+mod phrases_french;
 mod timeline;
 mod words;
 

@@ -240,6 +240,8 @@ fn compared(part: &PartRecord, report: &mut RecoveryReport) {
         let mut line = Comparison::new(part.component.as_str(), when, outcome);
         if stage.is_equal() {
             line = line.counted(part.rows, stage.rows);
+            // Equal is what counts and digests of all of it say.
+            (line.missing, line.extra, line.different) = (Some(0), Some(0), Some(0));
         }
         line.text = why(stage);
         report.consistency.compared.push(line);

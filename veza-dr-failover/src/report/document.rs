@@ -117,6 +117,16 @@ impl<'a> View<'a> {
         Cell::toned(self.words.unknown, Tone::Unknown)
     }
 
+    /// A sentence of the engine in the report's language; other texts as they are.
+    pub(super) fn say(self, text: &str) -> Cell {
+        Cell::new(self.language.say(text))
+    }
+
+    /// The same of one that may be unknown.
+    pub(super) fn said(self, text: Option<&str>) -> Cell {
+        self.or_unknown(text.map(|text| self.language.say(text)))
+    }
+
     /// A text that may be unknown.
     pub(super) fn or_unknown(self, text: Option<impl Into<String>>) -> Cell {
         text.map_or_else(|| self.unknown(), Cell::new)
@@ -146,7 +156,12 @@ impl<'a> View<'a> {
 
     /// A list, or the word that there is nothing on it.
     pub(super) fn list(self, lines: &[String]) -> Block {
-        if lines.is_empty() { Block::Text(self.words.none.into()) } else { Block::List(lines.to_vec()) }
+        if lines.is_empty() { Block::Text(self.words.none.into()) } else { self.lines(lines) }
+    }
+
+    /// A list that is not empty.
+    pub(super) fn lines(self, lines: &[String]) -> Block {
+        Block::List(lines.iter().map(|line| self.language.say(line).into_owned()).collect())
     }
 
     /// A table, or the word that there is nothing in it.
@@ -229,7 +244,7 @@ impl<'a> View<'a> {
         let mut blocks = vec![Block::Figures(figures)];
         if !r.reasons.is_empty() {
             blocks.push(Block::Text(Cell::toned(format!("{}{}", w.why_not, l.colon().trim_end()), Tone::Plain)));
-            blocks.push(Block::List(r.reasons.clone()));
+            blocks.push(self.lines(&r.reasons));
         }
         blocks
     }
@@ -242,7 +257,7 @@ impl<'a> View<'a> {
             (w.scenario, self.or_unknown(r.scenario.as_deref().map(|s| self.language.scenario(s)))),
         ];
         if !r.about.is_empty() {
-            rows.push((w.about, r.about.as_str().into()));
+            rows.push((w.about, self.say(&r.about)));
         }
         rows.push((w.started, self.instant(Some(r.started_at))));
         rows.push((w.ended, self.instant(r.ended_at)));

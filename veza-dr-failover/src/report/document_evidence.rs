@@ -28,7 +28,7 @@ impl View<'_> {
         ];
         let mut facts =
             vec![(w.records_lost, self.count(point.records_lost)), (w.newest, self.instant(point.newest_at))];
-        facts.push((w.method, self.or_unknown(point.method.as_deref())));
+        facts.push((w.method, self.said(point.method.as_deref())));
         let head = vec![w.measure, w.target, w.actual, w.gap, w.outcome];
         vec![self.table(w.objectives_met, head, rows), Block::Facts { caption: w.rpa.to_owned(), rows: facts }]
     }
@@ -44,11 +44,13 @@ impl View<'_> {
                 StepStatus::Unknown => Tone::Unknown,
                 _ => Tone::Plain,
             };
-            let mut text = l.left_out(&s.text).to_owned();
+            let mut text = l.say(l.left_out(&s.text)).into_owned();
             if s.recovered {
                 text = format!("{text} ({})", w.recovered);
             }
-            let name = s.marks.as_ref().map_or_else(|| s.id.clone(), |m| format!("{} ({m})", s.id));
+            // Steps of plans have names of their own; the rest is what a drill notes of itself.
+            let id = if s.action.is_some() { s.id.as_str().into() } else { l.say(&s.id) };
+            let name = s.marks.as_ref().map_or_else(|| id.clone().into_owned(), |m| format!("{id} ({m})"));
             vec![
                 name.into(),
                 Cell::toned(l.step_status(s.status), tone),
@@ -95,7 +97,7 @@ impl View<'_> {
         if c.compared.is_empty() {
             return vec![Block::Text(Cell::toned(w.nothing_compared, Tone::Unknown))];
         }
-        let facts = vec![(w.outcome, self.outcome(c.outcome())), (w.against, self.or_unknown(c.against.as_deref()))];
+        let facts = vec![(w.outcome, self.outcome(c.outcome())), (w.against, self.said(c.against.as_deref()))];
         let mut rows: Vec<Vec<Cell>> = c.compared.iter().map(|one| self.compared(one)).collect();
         // One that is not known makes the sum unknown.
         let sum = |of: &dyn Fn(&Comparison) -> Option<u64>| {
@@ -127,7 +129,7 @@ impl View<'_> {
         };
         vec![
             one.component.as_str().into(),
-            one.what.as_str().into(),
+            self.say(&one.what),
             self.count(one.expected),
             self.count(one.found),
             self.count(one.missing),
@@ -135,7 +137,7 @@ impl View<'_> {
             self.count(one.different),
             digest,
             self.outcome(one.outcome),
-            one.text.as_deref().unwrap_or_default().into(),
+            self.say(one.text.as_deref().unwrap_or_default()),
         ]
     }
 
@@ -149,10 +151,10 @@ impl View<'_> {
                 c.name.as_str().into(),
                 c.site.as_deref().unwrap_or_default().into(),
                 self.outcome(c.outcome),
-                self.or_unknown(c.tolerance.as_deref()),
-                self.or_unknown(c.measured.as_deref()),
+                self.said(c.tolerance.as_deref()),
+                self.said(c.measured.as_deref()),
                 self.span(c.took_seconds),
-                c.reason.as_deref().unwrap_or_default().into(),
+                self.say(c.reason.as_deref().unwrap_or_default()),
             ]
         });
         let head = vec![w.check, w.step, w.outcome, w.tolerance, w.measured, w.took, w.reason];
@@ -165,8 +167,7 @@ impl View<'_> {
         let facts = vec![(w.outcome, self.outcome(clean_up.outcome())), (w.when, self.instant(clean_up.at))];
         let mut blocks = vec![Block::Facts { caption: w.clean_up.to_owned(), rows: facts }];
         for (caption, list) in [(w.removed, &clean_up.removed), (w.untouched, &clean_up.production)] {
-            let rows =
-                list.iter().map(|i| vec![i.what.as_str().into(), self.outcome(i.outcome), i.proof.as_str().into()]);
+            let rows = list.iter().map(|i| vec![self.say(&i.what), self.outcome(i.outcome), self.say(&i.proof)]);
             blocks.push(self.table(caption, vec![w.what, w.outcome, w.proof], rows.collect()));
         }
         blocks

@@ -10,19 +10,19 @@ impl View<'_> {
         let (s, w) = (&self.report.scope, self.words);
         let listed = |list: &[String]| if list.is_empty() { self.unknown() } else { Cell::new(list.join(", ")) };
         let mut rows = vec![(w.components, listed(&s.components)), (w.sites, listed(&s.sites))];
-        rows.push((w.place, self.or_unknown(s.place.as_deref())));
+        rows.push((w.place, self.said(s.place.as_deref())));
         if !s.third_parties.is_empty() {
             rows.push((w.third_parties, s.third_parties.join(", ").into()));
         }
         rows.push((w.risk, s.risk_reference.as_deref().map_or_else(|| w.not_set.into(), Cell::from)));
         let mut blocks = vec![Block::Facts { caption: w.scope.to_owned(), rows }];
         if !s.exclusions.is_empty() {
-            let rows = s.exclusions.iter().map(|e| vec![e.what.as_str().into(), e.why.as_str().into()]).collect();
+            let rows = s.exclusions.iter().map(|e| vec![self.say(&e.what), self.say(&e.why)]).collect();
             blocks.push(self.table(w.exclusions, vec![w.what, w.why], rows));
         }
         if !self.report.objectives.is_empty() {
             blocks.push(Block::Text(format!("{}{}", w.objectives, self.language.colon().trim_end()).into()));
-            blocks.push(Block::List(self.report.objectives.clone()));
+            blocks.push(self.lines(&self.report.objectives));
         }
         blocks
     }
@@ -31,7 +31,7 @@ impl View<'_> {
         let (c, w) = (&self.report.criteria, self.words);
         let mut rows = vec![(w.criteria_fixed, self.instant(c.fixed_at))];
         if let Some(source) = &c.source {
-            rows.push((w.criteria_source, source.as_str().into()));
+            rows.push((w.criteria_source, self.say(source)));
         }
         let mut blocks = vec![Block::Facts { caption: w.criteria.to_owned(), rows }, self.judged(w.criteria, &c.list)];
         if c.fixed_at.is_some_and(|at| at > self.report.started_at) {
@@ -47,10 +47,10 @@ impl View<'_> {
         let w = self.words;
         let rows = list.iter().map(|c| {
             let text = self.language.criterion(&c.id, &c.text);
-            let measured = self.or_unknown(c.measured.as_deref());
+            let measured = self.said(c.measured.as_deref());
             vec![
                 Cell::new(format!("{}{}{text}", c.id, self.language.colon())),
-                c.target.as_str().into(),
+                self.say(&c.target),
                 measured,
                 self.outcome(c.outcome),
             ]
@@ -95,7 +95,7 @@ impl View<'_> {
             vec![
                 Cell::code(&f.id),
                 self.language.severity(f.severity).into(),
-                f.text.as_str().into(),
+                self.say(&f.text),
                 open(f.owner.clone()),
                 open(f.due.map(|d| self.language.date(d))),
             ]
@@ -105,7 +105,7 @@ impl View<'_> {
         if !r.retests.is_empty() {
             let rows = r.retests.iter().map(|t| {
                 let (report, finding) = (Cell::code(&t.report), Cell::code(&t.finding));
-                vec![report, finding, self.outcome(t.outcome), t.text.as_str().into()]
+                vec![report, finding, self.outcome(t.outcome), self.say(&t.text)]
             });
             let head = vec![w.earlier_report, w.finding, w.outcome, w.text];
             blocks.push(self.table(w.retests, head, rows.collect()));
@@ -121,7 +121,7 @@ impl View<'_> {
 
     pub(super) fn plan(self) -> Vec<Block> {
         let (r, w) = (self.report, self.words);
-        let name = if r.plan.name.is_empty() { self.unknown() } else { r.plan.name.as_str().into() };
+        let name = if r.plan.name.is_empty() { self.unknown() } else { self.say(&r.plan.name) };
         let mut facts = vec![(w.plan_name, name), (w.plan_hash, self.hash(r.plan.sha256.as_ref()))];
         if !r.plan.left_out.is_empty() {
             facts.push((w.left_out, r.plan.left_out.join(", ").into()));
