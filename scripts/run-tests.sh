@@ -48,7 +48,7 @@ cat "$logs"/*.failed >"$logs/failures" 2>/dev/null || true
 if [ -s "$logs/failures" ]; then
     # What failed once more at the very end: whoever reads only the last lines must find the reason there.
     for failed in "$logs"/*.failed; do
-        printf '\n-- %s' "$(cat "$failed")"
+        printf '\n-- %s\n' "$(cat "$failed")"
         grep -E -A 6 "panicked at|^failures:|^test result: FAILED" "${failed%.failed}.out" | tail -n 120 || tail -n 60 "${failed%.failed}.out"
     done >&2
     printf '\nrun-tests: failed:\n' >&2; sed 's/^/  /' "$logs/failures" >&2; exit 1
