@@ -2,6 +2,9 @@
 
 mod backup;
 mod compare;
+mod count;
+#[cfg(feature = "postgres")]
+mod differences;
 mod restore;
 mod verify;
 
@@ -11,6 +14,7 @@ use veza_dr_core::ComponentName;
 
 pub(crate) use backup::BackupStep;
 pub(crate) use compare::CompareStep;
+pub(crate) use count::CountStep;
 pub(crate) use restore::RestoreStep;
 pub(crate) use verify::VerifyStep;
 

@@ -7,7 +7,7 @@ use veza_dr_failover::actions::Catalogue;
 
 use crate::{
     config::{SiteRoleName, Source},
-    data_steps::{BackupStep, CompareStep, Place, RestoreStep, VerifyStep},
+    data_steps::{BackupStep, CompareStep, CountStep, Place, RestoreStep, VerifyStep},
     wiring::Wiring,
 };
 
@@ -84,9 +84,9 @@ impl Wiring {
             .with_site_restore(name, site, Arc::new(RestoreStep(place())));
         match self.loaded.config.sources.get(name) {
             // Only databases keep what was replaced where it can be compared.
-            Some(Source::Postgres(_)) => {
-                catalogue.with_compare(name, site, Arc::new(CompareStep { place: place(), books: books.clone() }))
-            }
+            Some(Source::Postgres(_)) => catalogue
+                .with_compare(name, site, Arc::new(CompareStep { place: place(), books: books.clone() }))
+                .with_count(name, site, Arc::new(CountStep { place: place(), books: books.clone() })),
             _ => catalogue,
         }
     }

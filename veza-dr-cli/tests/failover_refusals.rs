@@ -77,6 +77,21 @@ fn wrong_zone(what: &'static str, zone: &'static str, exit: Exit, words: &'stati
 fn cases() -> Vec<Case> {
     vec![
         Case {
+            what: "a count without sites",
+            arguments: &["failover", "count", "--yes"],
+            exit: Exit::Usage,
+            words: &["count.yml (shipped)", "there is no site `primary`", "sites:"],
+            ..NONE
+        },
+        Case {
+            what: "a count where no site says where it keeps the database",
+            config: SITES,
+            arguments: &["failover", "count", "--yes"],
+            exit: Exit::Usage,
+            words: &["`count` knows no component of a site `database@primary`", "sites.primary.data.database"],
+            ..NONE
+        },
+        Case {
             what: "a hash that is not the plan's",
             plan: NIGHT,
             arguments: &["failover", "run", "--scenario", "night", "--plan-sha", "0123456789abcdef"],

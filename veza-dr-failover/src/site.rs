@@ -1,6 +1,8 @@
 //! Sites: places where the services run, each a Docker Compose project, here or behind SSH.
 
 #[cfg(feature = "docker")]
+mod apart;
+#[cfg(feature = "docker")]
 mod compose_fence;
 #[cfg(feature = "docker")]
 mod compose_file;
@@ -20,6 +22,8 @@ mod forward;
 mod job;
 #[cfg(feature = "docker")]
 mod machine;
+#[cfg(feature = "docker")]
+mod networks;
 mod notice;
 mod settings;
 #[cfg(feature = "docker")]

@@ -1,6 +1,7 @@
 //! Sites with a real Docker engine and a real sshd: services are brought up, stopped, started, waited for and fenced, here
 //! and over SSH; what cannot be reached, is refused or is wrong is told as such, and a cut connection finds its work.
 
+mod apart;
 mod forward;
 
 use std::path::Path;

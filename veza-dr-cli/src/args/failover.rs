@@ -20,6 +20,8 @@ pub(crate) enum FailoverCommand {
     Plan(Which),
     /// Run a plan
     Run(Run),
+    /// Count what the newest failover lost, on the old site's own database, while the other site serves
+    Count(Decisions),
     /// Run the way back to the primary
     Back(Decisions),
     /// Take up a run that was stopped, failed or waits for somebody; or undo it, or give it up

@@ -30,6 +30,9 @@ pub(crate) async fn failover(session: &Session, args: &Failover) -> Result<Exit>
         FailoverCommand::Back(decisions) => {
             run(session, &WhichPlan { scenario: "back".to_owned(), file: None }, decisions).await
         }
+        FailoverCommand::Count(decisions) => {
+            run(session, &WhichPlan { scenario: "count".to_owned(), file: None }, decisions).await
+        }
         FailoverCommand::Resume(args) => resume(session, args).await,
         FailoverCommand::Status(args) => status(session, args).await,
         FailoverCommand::Confirm => super::dns::confirm(session).await,

@@ -48,22 +48,11 @@ impl Work for CompareStep {
 
 #[cfg(feature = "postgres")]
 mod postgres {
-    use std::{
-        fs::File,
-        io::{BufWriter, Write},
-        path::Path,
-        sync::Arc,
-    };
-
     use serde_json::json;
     use veza_dr_core::{Error, ErrorKind};
-    use veza_dr_failover::{
-        actions::Catalogue,
-        divergence::{DivergenceReport, Limits, RowDifference, compare_with},
-        reach::PostgresAccess,
-        runbook::{Engine, Restored},
-    };
+    use veza_dr_failover::runbook::Restored;
 
+    use super::super::differences::{tables, written};
     use super::*;
 
     impl CompareStep {
@@ -82,15 +71,10 @@ mod postgres {
             };
             let old = wiring.site_postgres_access(cx, component, site, Some(&kept)).await?;
             let new = wiring.site_postgres_access(cx, component, site, None).await?;
-            let file = self.books.state_dir.join(format!("failover/{}.{component}.divergence.jsonl", step.run));
+            let file = self.books.differences(&step.run, component);
             let report = written(cx, &file, &old, &new).await?;
             let (only_old, only_new, differing) = (report.only_a(), report.only_b(), report.differing());
-            let engine = Engine::new(
-                self.books.state_dir.clone(),
-                self.books.store.clone(),
-                Arc::new(Catalogue::new()),
-                self.books.who.clone(),
-            );
+            let engine = self.books.engine();
             let moved = engine.run_that_moved(component.as_str(), site, &step.run)?;
             if let Some(run) = &moved {
                 engine.measured(run, component.as_str(), only_old, differing, &step.run).await?;
@@ -100,37 +84,14 @@ mod postgres {
                  values; all are in {}; the old data is kept as {kept}",
                 file.display()
             );
-            let unequal = report.tables.iter().filter(|t| !t.is_equal());
-            let tables: Vec<_> = unequal
-                .map(|t| json!({ "table": t.table, "only_old": t.only_a, "only_new": t.only_b, "differing": t.differing }))
-                .collect();
             Ok(Done::new(
                 text,
                 json!({
                     "component": component.as_str(), "kept": kept, "file": file.display().to_string(),
-                    "only_old": only_old, "only_new": only_new, "differing": differing, "tables": tables,
+                    "only_old": only_old, "only_new": only_new, "differing": differing, "tables": tables(&report),
                     "schema": report.schema, "loss_of_run": moved,
                 }),
             ))
         }
-    }
-
-    /// Writes every difference as it is found, durably, in place of what an earlier try wrote.
-    async fn written(cx: &Cx, file: &Path, old: &PostgresAccess, new: &PostgresAccess) -> Result<DivergenceReport> {
-        let cannot = |e: std::io::Error| {
-            let kind =
-                if e.kind() == std::io::ErrorKind::StorageFull { ErrorKind::Full } else { ErrorKind::Unavailable };
-            Error::new(kind, format!("{} cannot be written", file.display())).with_source(e)
-        };
-        let mut to = BufWriter::new(File::create(file).map_err(cannot)?);
-        let mut each = |row: &RowDifference| {
-            let json = serde_json::to_string(row)
-                .map_err(|e| Error::new(ErrorKind::Unexpected, "a difference cannot be written").with_source(e))?;
-            writeln!(to, "{json}").map_err(cannot)
-        };
-        let report = compare_with(cx, old, new, Limits::default(), &mut each).await?;
-        to.flush().map_err(cannot)?;
-        to.get_ref().sync_all().map_err(cannot)?;
-        Ok(report)
     }
 }

@@ -8,8 +8,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    WAIT,
+    WAIT, counted,
     observer::Site::{Primary, Standby},
+    status, step,
     world::World,
 };
 
@@ -17,7 +18,8 @@ use crate::{
 /// after it, and is taken up again each time.
 pub(crate) async fn a_primary_that_died_half_way_is_replaced_by_a_program_that_is_killed_at_every_step(
     world: &mut World,
-) {
+) -> Failover {
+    let served_before = world.observer.acknowledged(Standby);
     world.backup();
     world.writes(Primary, 10).await;
     world.kill(Primary, "postgres");
@@ -79,7 +81,45 @@ pub(crate) async fn a_primary_that_died_half_way_is_replaced_by_a_program_that_i
     let last = there.intersection(&old).filter(from_primary).max().unwrap();
     assert!(missing.iter().all(|id| id > last), "the newest rows are missing, and no other: {missing:?}, {last}");
     assert_eq!(told["data_loss"]["database"]["records"], Value::Null);
+    let run = told["run"].as_str().unwrap().to_owned();
+    counted::counted_by_a_program_that_is_killed(world, &run, &missing).await;
     world.observer.took_turns(&[Primary, Standby, Primary, Standby, Primary, Standby]);
+    Failover { run, missing, served_before }
+}
+
+/// What it left behind.
+#[derive(Debug)]
+pub(crate) struct Failover {
+    run: String,
+    /// Rows that only the old primary has.
+    missing: Vec<u64>,
+    /// Rows that the standby had taken before it.
+    served_before: BTreeSet<u64>,
+}
+
+/// And the way back from it: nothing that the standby took is lost, the names lead home, and the count stands.
+pub(crate) async fn the_way_back_from_it_loses_nothing(world: &mut World, it: Failover) {
+    let there = world.dr().exits(22, &["failover", "back", "--yes"]);
+    assert_eq!(status(&there, "stop-writers"), "waiting", "{there}");
+    let back = world.dr().ok(&["failover", "resume", "--approve", "primary-is-sound"]);
+    assert_eq!(back["status"], "completed", "{back}");
+    world.leads_to(Primary).await;
+    world.writes(Primary, 5).await;
+    assert!(world.up(Standby).await.is_empty());
+    let (served, now) = (world.observer.acknowledged(Standby), world.rows(Primary));
+    let served: BTreeSet<u64> = served.difference(&it.served_before).copied().collect();
+    assert!(served.len() >= 10 && served.is_subset(&now), "zero loss: every row of the standby came along");
+    assert_eq!(back["data_loss"]["database"]["records"], 0, "{back}");
+    let (_, kept) = world.kept_rows(Primary);
+    assert!(it.missing.iter().all(|id| kept.contains(id) && !now.contains(id)), "what was lost is kept beside it");
+    let told = world.dr().ok(&["failover", "status", &it.run]);
+    let loss = &told["data_loss"]["database"];
+    let compared = step(&back, "compare-database")["text"].as_str().unwrap();
+    assert!(compared.starts_with(&format!("{} rows only in what", it.missing.len())), "as was counted: {back}");
+    let basis = loss["basis"].as_str().unwrap();
+    assert_eq!(loss["records"], it.missing.len(), "{told}");
+    assert!(basis.starts_with("counted on the old site by run"), "{basis}");
+    world.observer.took_turns(&[Primary, Standby, Primary, Standby, Primary, Standby, Primary]);
 }
 
 fn begins(journal: &[Value]) -> bool {

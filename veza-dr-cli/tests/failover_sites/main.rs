@@ -4,6 +4,7 @@
 #![cfg(all(feature = "docker", feature = "postgres", feature = "redis", feature = "s3", feature = "route53"))]
 
 mod config;
+mod counted;
 mod killed;
 mod program;
 mod world;
@@ -21,13 +22,24 @@ async fn a_site_fails_over_to_the_other_and_back() {
     let mut world = World::new().await;
     a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_returned_to(&mut world).await;
     a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when_it_returns(&mut world).await;
-    killed::a_primary_that_died_half_way_is_replaced_by_a_program_that_is_killed_at_every_step(&mut world).await;
+    let failover =
+        killed::a_primary_that_died_half_way_is_replaced_by_a_program_that_is_killed_at_every_step(&mut world).await;
     world.refuses_what_it_should().await;
+    killed::the_way_back_from_it_loses_nothing(&mut world, failover).await;
 }
 
 /// (a) The primary is stopped. The newest backup is not the one that is wanted: the data was tampered with before it.
 async fn a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_returned_to(world: &mut World) {
     world.writes(Primary, 10).await;
+    let shown = world.dr().ok(&["failover", "plan", "--scenario", "count"]).to_string();
+    for command in ["docker network create --internal veza-primary_veza-dr-apart", "divergence.jsonl", "network rm"] {
+        assert!(shown.contains(command), "{command}: {shown}");
+    }
+    let count = ["failover", "count", "--yes", "--approve", "old-site-may-be-read"];
+    let told = world.dr().exits(3, &count);
+    let why = step(&told, "count-database")["text"].as_str().unwrap();
+    assert!(why.contains("no run on record moved database from primary"), "{told}");
+    world.dr().ok(&["failover", "resume", "--abandon", "--reason", "nothing was lost"]);
     world.redis(Primary, &["set", "session:1", "ann"]);
     world.set(Primary, "sound");
     let sound = world.rows(Primary);
@@ -72,8 +84,14 @@ async fn a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_return
     assert_eq!((&loss["records"], &loss["changed"]), (&Value::Null, &Value::Null), "nobody can count yet: {told}");
     assert!(loss["at_most_seconds"].as_f64().unwrap() > 0.0, "{told}");
 
+    // Counted while the standby serves: which rows these are is seen once the primary is back.
+    let (run, closed_at) = (told["run"].as_str().unwrap(), chrono::Utc::now());
+    let lost = counted::counted(world, run).await;
+    let told = world.dr().ok(&["failover", "status", run]);
+    let loss = &told["data_loss"]["database"];
+    assert_eq!((&loss["records"], &loss["changed"]), (&lost.len().into(), &0.into()), "{told}");
+
     // A mistake: back to the primary as it was. It has everything that it had acknowledged.
-    let run = told["run"].as_str().unwrap();
     let told = world.dr().ok(&["failover", "resume", run, "--rollback"]);
     assert_eq!(told["status"], "rolled_back", "{told}");
     world.leads_to(Primary).await;
@@ -81,7 +99,15 @@ async fn a_primary_that_was_stopped_is_left_for_the_last_sound_backup_and_return
     assert_eq!((world.setting(Standby).as_str(), listed(&world.settings(Standby))), ("of the standby", had));
     world.start(Primary).await;
     world.writes(Primary, 5).await;
-    assert!(world.observer.acknowledged(Primary).is_subset(&world.rows(Primary)), "nothing of the primary is lost");
+    let acknowledged = world.observer.acknowledged(Primary);
+    let now = world.rows(Primary);
+    assert!(acknowledged.is_subset(&now), "nothing of the primary is lost");
+    let had = now.into_iter().filter(|id| world.observer.sent_before(*id, closed_at));
+    let missing: Vec<u64> = had.filter(|id| !restored.contains(id)).collect();
+    assert!(
+        missing.len() >= 20 && missing == lost,
+        "exactly the rows that only the primary has: {missing:?}, {lost:?}"
+    );
     world.observer.took_turns(&[Primary, Standby, Primary]);
 }
 

@@ -247,6 +247,44 @@ impl World {
         }
     }
 
+    /// How the one container of a service, which is stopped, is connected and started.
+    pub(crate) fn connected(&self, site: Site, service: &str) -> Value {
+        let mut seen = self.inspected(site, service);
+        assert_eq!(seen["State"]["Running"], false, "{seen}");
+        let mut networks = seen["NetworkSettings"]["Networks"].take();
+        for network in networks.as_object_mut().unwrap().values_mut() {
+            let mut names: Vec<String> = serde_json::from_value(network["Aliases"].take()).unwrap();
+            names.sort();
+            network["Aliases"] = names.into();
+            // The engine notes it with a start.
+            network.as_object_mut().unwrap().remove("NetworkID");
+        }
+        serde_json::json!([networks, seen["HostConfig"]["PortBindings"], seen["HostConfig"]["RestartPolicy"]])
+    }
+
+    /// All that the engine tells of the one container of a service.
+    pub(crate) fn inspected(&self, site: Site, service: &str) -> Value {
+        let containers = self.containers(site, service);
+        assert_eq!(containers.len(), 1, "the very container that was there, and no other: {containers:?}");
+        let told = self.docker.run(&["inspect", &containers[0]]).unwrap();
+        serde_json::from_str::<Value>(&told).unwrap()[0].take()
+    }
+
+    /// The networks that services are apart in.
+    pub(crate) fn apart(&self) -> String {
+        self.docker.run(&["network", "ls", "--format", "{{.Name}}", "--filter", "label=veza-dr.apart"]).unwrap()
+    }
+
+    /// Whether the database takes connections where it is published.
+    pub(crate) fn is_published(&self, site: Site) -> bool {
+        let scene = self.scene(site);
+        std::net::TcpStream::connect((scene.address.as_str(), scene.ports.postgres)).is_ok()
+    }
+
+    pub(crate) fn sql(&self, site: Site, sql: &str) -> String {
+        self.psql(site, "veza", sql)
+    }
+
     fn psql(&self, site: Site, database: &str, sql: &str) -> String {
         let scene = self.scene(site);
         let output = Command::new(PSQL)
@@ -341,6 +379,15 @@ impl World {
 
     /// Bad input, with both sites there: a clear error, and nothing changed.
     pub(crate) async fn refuses_what_it_should(&self) {
+        // What cannot be read stays unknown.
+        self.network.refuse().await;
+        let told = self.dr().exits(3, &["failover", "count", "--yes", "--approve", "old-site-may-be-read"]);
+        let why = crate::step(&told, "count-database")["text"].as_str().unwrap();
+        assert!(why.contains("lost stays unknown: database of primary cannot be read"), "{told}");
+        assert!(why.contains("--abandon"), "{told}");
+        self.network.heal().await;
+        self.dr().ok(&["failover", "resume", "--abandon", "--reason", "it cannot be reached"]);
+
         let before = (self.up(Site::Primary).await, self.up(Site::Standby).await, self.knot.answers(API, "A").unwrap());
         // The standby serves: its data is the newest there is, and no plan puts an older backup over it.
         let told = self.dr().exits(3, &["failover", "run", "--scenario", "infrastructure", "--yes"]);

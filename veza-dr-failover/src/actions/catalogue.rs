@@ -142,6 +142,12 @@ impl Catalogue {
         self.with_work("compare", at_site(component, site), work)
     }
 
+    /// What counts, on the data of a site that is closed off, what the newest move from there to another site lost.
+    #[must_use]
+    pub fn with_count(self, component: &str, site: &str, work: Arc<dyn Work>) -> Self {
+        self.with_work("count", at_site(component, site), work)
+    }
+
     /// What proves that a component's newest backup is whole.
     #[must_use]
     pub fn with_verify_backup(self, component: impl Into<String>, work: Arc<dyn Work>) -> Self {
@@ -358,6 +364,12 @@ impl Actions for Catalogue {
             Kind::FinalBackup | Kind::Compare => {
                 let says: SiteComponentSays = said(given)?;
                 Ok(Arc::new(self.of_component(kind.name(), &says.component, Some(&says.site))?))
+            }
+            Kind::Count => {
+                let says: SiteComponentSays = said(given)?;
+                let step = self.of_component(kind.name(), &says.component, Some(&says.site))?;
+                // It makes nothing writable for others: the site stays closed off, which the work itself must see.
+                Ok(Arc::new(step.with_safety(vec![Safety::Production])))
             }
             Kind::DnsTtl => {
                 let lower = match said(given)? {

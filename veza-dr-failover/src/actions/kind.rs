@@ -45,6 +45,8 @@ kinds! {
     Command = "command",
     /// Tells the difference between a site's data and what a restore replaced.
     Compare = "compare",
+    /// Counts what a move to another site lost, on the old site's own data, while the other serves.
+    Count = "count",
     /// Leads names to a site.
     Dns = "dns",
     /// Changes how long answers of name servers are kept.

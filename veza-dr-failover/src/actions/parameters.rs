@@ -95,7 +95,7 @@ pub(crate) struct ComponentSays {
     pub(crate) site: Option<String>,
 }
 
-/// `final_backup`, `compare`.
+/// `final_backup`, `compare`, `count`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SiteComponentSays {

@@ -56,6 +56,11 @@ pub trait Work: Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether a rollback undoes also what was begun and did not succeed.
+    fn undo_when_begun(&self) -> bool {
+        false
+    }
+
     /// As [`StepAction::undo`].
     ///
     /// # Errors
@@ -185,6 +190,10 @@ impl StepAction for WorkStep {
         self.work.can_undo()
     }
 
+    fn undo_when_begun(&self) -> bool {
+        self.safety.contains(&Safety::Writes) || self.work.undo_when_begun()
+    }
+
     async fn undo(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {
         self.work.undo(cx, step, before).await
     }
@@ -222,6 +231,10 @@ impl<A: StepAction> Work for ActionWork<A> {
 
     fn can_undo(&self) -> bool {
         self.0.can_undo()
+    }
+
+    fn undo_when_begun(&self) -> bool {
+        self.0.undo_when_begun()
     }
 
     async fn undo(&self, cx: &Cx, step: &StepContext, before: &Value) -> Result<Done> {

@@ -34,7 +34,7 @@ pub(super) fn fate(step: &Step, site: Option<&str>, recovers: Option<&str>) -> R
         Kind::Dns | Kind::DnsTtl => return left_out(LeftOut::Names),
         Kind::Notify => return left_out(LeftOut::Notify),
         Kind::Backup | Kind::FinalBackup => return left_out(LeftOut::Backup),
-        Kind::Compare => return left_out(LeftOut::Compare),
+        Kind::Compare | Kind::Count => return left_out(LeftOut::Compare),
         Kind::Command => return left_out(LeftOut::Command),
         Kind::PromotePostgres => return left_out(LeftOut::Promotion),
         Kind::Note => return left_out(LeftOut::Person),

@@ -128,6 +128,10 @@ pub(super) const FRENCH: &[(&str, &str)] = &[
     ),
     ("names lead to {w} on every name server", "les noms mènent à {w} sur tous les serveurs de noms"),
     (
+        "run {w} lost {w} rows of {w}: only {w} has them; {w} have other values on {w}, {w} are only there; all are in {}; {w} is closed off as before",
+        "l'exécution {w} a perdu {w} lignes de {w} : seul {w} les a ; {w} ont d'autres valeurs sur {w}, {w} ne sont que là ; toutes sont dans {} ; {w} est isolé comme avant",
+    ),
+    (
         "{w} rows only in what {w} had, {w} only in what it has now, {w} with other values; all are in {}; the old data is kept as {w}",
         "{w} lignes seulement dans ce que {w} avait, {w} seulement dans ce qu'il a maintenant, {w} avec d'autres valeurs ; toutes sont dans {} ; les anciennes données sont conservées sous {w}",
     ),
@@ -164,8 +168,8 @@ pub(super) const FRENCH: &[(&str, &str)] = &[
         "la sauvegarde {w} était la dernière : rien n'a été écrit après elle",
     ),
     (
-        "what was written after backup {w} is counted once the old site can be compared: veza-dr failover {w}",
-        "ce qui a été écrit après la sauvegarde {w} sera compté dès que l'ancien site pourra être comparé : veza-dr failover {w}",
+        "what was written after backup {w} is counted once the old site can be read: veza-dr failover {w}, or in the course of veza-dr failover {w}",
+        "ce qui a été écrit après la sauvegarde {w} sera compté dès que l'ancien site pourra être lu : veza-dr failover {w}, ou au cours de veza-dr failover {w}",
     ),
     (
         "keys written after backup {w} are not counted: the run saw none of the old site's keys, and Redis does not tell a key that was lost from one that has run out since",

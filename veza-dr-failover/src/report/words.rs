@@ -198,6 +198,7 @@ impl Language {
             "backend" => self.pick("backend", "backend"),
             "infrastructure" => self.pick("infrastructure", "infrastructure"),
             "security" => self.pick("security", "sécurité"),
+            "count" => self.pick("count of what was lost", "décompte des pertes"),
             "back" => self.pick("way back to the primary", "retour au site primaire"),
             other => other,
         }

@@ -236,6 +236,12 @@ pub trait StepAction: Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether a rollback undoes also what was begun and did not succeed; what may have let a site take writes, unless it
+    /// says otherwise.
+    fn undo_when_begun(&self) -> bool {
+        self.safety().contains(&Safety::Writes)
+    }
+
     /// Whether [`undo`](Self::undo) lets the site take writes again: not done while the other site is left to take some.
     fn undo_lets_write(&self) -> bool {
         self.establishes().contains(&Establishes::Fenced)

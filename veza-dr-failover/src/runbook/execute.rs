@@ -253,12 +253,11 @@ impl Live<'_> {
         self.record(Record::Ended { ending: Ending::RolledBack })
     }
 
-    /// What was done, the last first; and what may have begun to let a site take writes, though it did not succeed.
+    /// What was done, the last first; and what may have begun, where that is to be undone though it did not succeed.
     fn to_undo(&self) -> Vec<String> {
         let state = self.state();
         let half = |id: &str, s: &super::state::StepState| {
-            let writes = |a: &std::sync::Arc<dyn StepAction>| a.safety().contains(&Safety::Writes);
-            s.touched && self.bound.action(id, is_ungraceful(s.mode)).is_some_and(writes)
+            s.touched && self.bound.action(id, is_ungraceful(s.mode)).is_some_and(|a| a.undo_when_begun())
         };
         let done = state.steps.iter().filter(|(id, s)| match s.status {
             StepStatus::Done | StepStatus::UndoFailed => true,

@@ -71,7 +71,8 @@ impl Restored {
         let backup = &self.backup;
         match self.engine.as_deref() {
             Some("postgres") => format!(
-                "what was written after backup {backup} is counted once the old site can be compared: veza-dr failover back"
+                "what was written after backup {backup} is counted once the old site can be read: veza-dr failover count, \
+                 or in the course of veza-dr failover back"
             ),
             Some("redis") => format!(
                 "keys written after backup {backup} are not counted: the run saw none of the old site's keys, and Redis does \
@@ -110,7 +111,8 @@ pub struct ComponentLoss {
     pub at_most_seconds: Option<f64>,
     /// How many records are missing. `None` is unknown: `basis` says why.
     pub records: Option<u64>,
-    /// How many records are there with older values. `None` is unknown.
+    /// How many records have other values than they have on the old site: changes that were lost, but also changes made
+    /// since where the site serves, and records that have taken the key of one that was lost. `None` is unknown.
     pub changed: Option<u64>,
     /// How the numbers are known, or why they are not.
     #[serde(default)]

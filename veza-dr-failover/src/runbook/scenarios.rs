@@ -1,19 +1,21 @@
-//! The plans that ship: one for each scenario of the operations guide, and the way back.
+//! The plans that ship: one for each scenario of the operations guide, the count of what was lost, and the way back.
 
 use veza_dr_core::{Error, ErrorKind, Result};
 
 use super::{Plan, load::nearest};
 
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("database", include_str!("scenarios/database.yml")),
     ("backend", include_str!("scenarios/backend.yml")),
     ("infrastructure", include_str!("scenarios/infrastructure.yml")),
     ("security", include_str!("scenarios/security.yml")),
+    ("count", include_str!("scenarios/count.yml")),
     ("back", include_str!("scenarios/back.yml")),
 ];
 
 impl Plan {
-    /// A plan that ships: `database`, `backend`, `infrastructure`, `security`, or `back` for the way back.
+    /// A plan that ships: `database`, `backend`, `infrastructure`, `security`, `count` for what was lost, or `back` for
+    /// the way back.
     ///
     /// ```
     /// use veza_dr_failover::runbook::Plan;

@@ -47,6 +47,8 @@ impl ComposeSite {
             Some(there) if there > epoch => return Err(fence.higher(there, epoch)),
             Some(_) => {}
         }
+        // What was set apart to be read would start without the networks that others reach it by.
+        self.put_back(cx).await?;
         let engine = self.engine(cx).await?;
         let containers = engine.containers(cx, &self.project.project).await?;
         for Kept { container, policy } in fence.kept(cx).await? {

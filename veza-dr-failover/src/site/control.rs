@@ -29,6 +29,9 @@ pub struct ServiceState {
     pub image: Option<String>,
     /// Whether it ended by itself, with success, as a one-shot job does.
     pub finished: bool,
+    /// Whether it was set apart: it is in a network that nothing leads to, so that it can be read and serves nobody.
+    #[serde(default)]
+    pub apart: bool,
 }
 
 impl ServiceState {
@@ -45,6 +48,7 @@ impl ServiceState {
             since: None,
             image: None,
             finished: false,
+            apart: false,
         }
     }
 }

@@ -300,9 +300,12 @@ impl SiteDuty {
         }
     }
 
-    /// Stops whatever runs, all at the same time: in turn, many slow ones would take longer than others wait.
+    /// Stops whatever runs, all at the same time: in turn, many slow ones would take longer than others wait. What was set
+    /// apart serves nobody, and is read by a run just now.
     async fn stop(&self, cx: &Cx) -> Result<()> {
-        let up = |s: &ServiceState| matches!(s.state.as_str(), "running" | "restarting" | "paused") && !s.finished;
+        let up = |s: &ServiceState| {
+            matches!(s.state.as_str(), "running" | "restarting" | "paused") && !s.finished && !s.apart
+        };
         let running: Vec<_> = self.site.services(cx).await?.into_iter().filter(up).map(|s| vec![s.service]).collect();
         let stops = running.iter().map(|service| self.site.stop(cx, service, GRACE));
         futures::future::join_all(stops).await.into_iter().collect()

@@ -7,6 +7,7 @@ use veza_dr_core::Health;
 use super::{
     control::ServiceState,
     engine::{Container, Restart},
+    networks::is_apart,
 };
 
 /// The state of one container of a service. `one_shot`: the Compose file says that others wait for its end.
@@ -39,6 +40,7 @@ pub(super) fn state_of(container: &Container, seen: &ContainerInspectResponse, o
         since: since.as_deref().and_then(time).filter(|at| at.timestamp() > 0),
         image: seen.image.clone(),
         finished,
+        apart: is_apart(seen),
     }
 }
 
