@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 what=${1:-test}
 
 packages=(postgresql postgresql-contrib redis-server docker.io docker-compose iptables iproute2)
-[ "$what" = demo ] || packages+=(age zstd gzip jq python3 python3-venv python3-pip time openssh-server)
+[ "$what" = demo ] || packages+=(age zstd gzip jq python3 python3-venv python3-pip time attr openssh-server)
 [ "$what" = demo ] || packages+=(knot knot-dnsutils dnsmasq-base)
 # Clusters that the packages would create and start are of no use here: every test brings its own server.
 missing=()

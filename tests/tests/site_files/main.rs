@@ -6,9 +6,52 @@ mod refusals;
 mod scene;
 
 use scene::{Scene, apply};
-use veza_dr_core::{Cx, ErrorKind, RestoreRequest, RestoreTarget, Verdict};
+use veza_dr_core::{Cx, ErrorKind, Outcome, RestoreRequest, RestoreTarget, Verdict};
 use veza_dr_tests::files_scene::{HOSTILE, assert_same, observe, python};
 use veza_dr_tests::sshd::Sshd;
+
+/// Nothing but attributes and an access list.
+const TAMPER: &str = "
+import os, sys
+p = sys.argv[1]
+acl = bytearray(os.getxattr(p + '/conf/secret', 'system.posix_acl_access'))
+acl[14] ^= 2
+os.setxattr(p + '/conf/secret', 'system.posix_acl_access', bytes(acl))
+os.setxattr(p + '/text', 'user.note', b'another')
+os.setxattr(p + '/conf/app.yml', 'user.planted', b'')
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_that_the_machine_cannot_read_back_are_told() {
+    let scene = Scene::new();
+    let tools = scene.dir().join("tools");
+    std::fs::create_dir(&tools).unwrap();
+    for folder in ["/bin", "/usr/bin"] {
+        for tool in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            let name = tool.file_name().unwrap();
+            if name != "getfattr" && !tools.join(name).exists() {
+                let _ = std::os::unix::fs::symlink(&tool, tools.join(name));
+            }
+        }
+    }
+    let sshd = Sshd::start(&format!("SetEnv PATH={}", tools.display())).unwrap();
+    scene.files.put("a/plain", "x");
+    let site = scene.site(Some((&sshd, sshd.port())));
+    let uncompared = |report: &veza_dr_core::RestoreReport| {
+        let told = report.report.steps.iter().filter(|s| s.outcome == Outcome::Warning).map(|s| s.detail.clone());
+        told.collect::<Vec<_>>()
+    };
+    let report = apply(&site, &scene, &scene.backup().await).await.unwrap();
+    assert_eq!(uncompared(&report), Vec::<String>::new(), "there are none");
+    python("import os, sys\nos.setxattr(sys.argv[1], 'user.note', b'x')", &scene.files.at("a/plain"));
+    let manifest = scene.backup().await;
+    let report = apply(&site, &scene, &manifest).await.unwrap();
+    let told = uncompared(&report);
+    assert!(told.len() == 1 && told[0].contains("not compared") && told[0].contains("getfattr"), "{report:?}");
+    // All else is compared there.
+    assert_eq!(site.verify(&Cx::background(), &manifest).await.unwrap().verdict(), Verdict::Equal);
+    assert_same(&observe(&scene.files.at("a")), &observe(&scene.live("a")));
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_that_a_tree_can_hold_arrives_behind_ssh_and_what_was_there_is_put_back() {
@@ -44,6 +87,15 @@ async fn everything_that_a_tree_can_hold_arrives_behind_ssh_and_what_was_there_i
     assert_eq!(site.verify(&cx, &manifest).await.unwrap().verdict(), Verdict::Equal);
     assert!(scene.scratch_is_empty());
 
+    assert!(report.report.steps.iter().all(|s| s.name != "attributes"), "nothing was left uncompared: {report:?}");
+
+    // Attributes and access lists are read back, too.
+    python(TAMPER, &scene.live("a"));
+    let found = site.verify(&cx, &manifest).await.unwrap();
+    assert_eq!(found.verdict(), Verdict::Different);
+    for what in ["attr a/text user.note=0x", "attr a/conf/secret system.posix_acl_access=0x", "user.planted"] {
+        assert!(found.findings.iter().any(|f| f.why.contains(what)), "{what}: {found:?}");
+    }
     // What changes there is seen, and another backup is not taken for this one.
     std::fs::write(scene.live("a").join("conf/app.yml"), "a: 2\n").unwrap();
     let found = site.verify(&cx, &manifest).await.unwrap();

@@ -405,7 +405,7 @@ impl RestoreTarget for SiteFiles {
             }
             Some(journal) if journal.way == Way::In && journal.backup == against.id => {
                 for (number, tree) in journal.trees.iter().enumerate() {
-                    let differs = stage::differences(cx, &self.desk, journal, number, &tree.place.parent).await?;
+                    let differs = stage::differences(cx, &self.desk, journal, number, &tree.place.parent).await?.lines;
                     if differs.is_empty() {
                         found.pass(tree.rows);
                     }
