@@ -15,6 +15,8 @@ mod archive;
 mod clock;
 mod cold;
 #[cfg(feature = "docker")]
+mod compose_data;
+#[cfg(feature = "docker")]
 mod compose_platform;
 #[cfg(feature = "docker")]
 mod compose_remove;
@@ -50,7 +52,10 @@ pub use archive::{Stored, last_proven, list, number, publish, read};
 pub use cold::ColdSource;
 #[cfg(feature = "docker")]
 #[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
-pub use compose_platform::{ComposePlatform, DataService};
+pub use compose_data::DataService;
+#[cfg(feature = "docker")]
+#[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
+pub use compose_platform::ComposePlatform;
 pub use course::{Course, Deed, Fate, LeftOut, Lost, Selection, Walk};
 pub use damage::{Damage, DamagedStore};
 pub use judge::text_of;
@@ -62,7 +67,7 @@ pub use model::{
 };
 pub use place::{Place, PlaceSpec};
 pub use plan_record::{PlanStep, RehearsedPlan, StepFate};
-pub use platform::{CopyChecks, CopyProof, DrillChecks, DrillPlatform};
+pub use platform::{CopyChecks, CopyProof, DrillChecks, DrillMachine, DrillPlatform};
 pub use reap::{Reaped, reap};
 pub use run::{Drill, DrillPart, DrillWatcher, NobodyWatchesDrill};
 pub use stage::RestoreInto;

@@ -23,6 +23,8 @@ mod job;
 #[cfg(feature = "docker")]
 mod machine;
 #[cfg(feature = "docker")]
+mod machine_folder;
+#[cfg(feature = "docker")]
 mod networks;
 mod notice;
 mod settings;
@@ -44,6 +46,8 @@ pub use duty::{DutySettings, SiteDuty};
 #[cfg(feature = "docker")]
 #[cfg_attr(docsrs, doc(cfg(feature = "docker")))]
 pub use files::{RootsOf, SiteFiles, TreeRoot};
+#[cfg(feature = "docker")]
+pub(crate) use machine_folder::Lies;
 pub use notice::FenceNotice;
 pub use settings::{ComposeProject, SiteRole, Ssh};
 pub use watchdog::Watchdog;

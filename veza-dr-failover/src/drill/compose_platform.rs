@@ -2,59 +2,30 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write,
-    net::{IpAddr, SocketAddr},
-    os::unix::fs::OpenOptionsExt,
+    net::SocketAddr,
     path::Path,
-    sync::Mutex,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use veza_dr_core::{BackupId, ComponentName, Cx, Error, ErrorKind, Result};
 
 use super::{
+    compose_data::{DataService, Kept, chosen, volumes_of},
     compose_remove::project_of,
     course::{Lost, Selection},
-    ground,
-    isolate::{Isolated, Port, isolate},
-    place::{Place, reached},
-    platform::DrillPlatform,
+    isolate::{Isolated, Port, isolate, mounts},
+    place::Place,
+    platform::{DrillMachine, DrillPlatform},
     run::GOOD_ANSWERS,
 };
 use crate::site::{ComposeProject, ComposeSite, Job, ServiceState, SiteControl};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-
-/// Which services keep a component, and the port that the site publishes it at.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct DataService {
-    /// The services that keep it.
-    pub services: Vec<String>,
-    /// The port at the site's address; several services of one component are told apart by it.
-    pub published: Option<u16>,
-    /// The port inside, where the file does not say it.
-    pub default_port: u16,
-}
-
-impl DataService {
-    /// A component that these services keep.
-    #[must_use]
-    pub fn new(services: Vec<String>, published: Option<u16>, default_port: u16) -> Self {
-        Self { services, published, default_port }
-    }
-}
-
-/// Where the copy keeps a component.
-#[derive(Debug)]
-struct Kept {
-    services: Vec<String>,
-    /// The one that answers for it, and at which port inside.
-    service: String,
-    port: u16,
-}
+const FILE: &str = "project.yml";
 
 /// A copy of a site's Compose project for one drill.
 ///
@@ -76,20 +47,22 @@ pub struct ComposePlatform {
     project: String,
     copy_of: String,
     docker_host: Option<String>,
+    elsewhere: Option<DrillMachine>,
     document: Value,
     ports: BTreeMap<String, Vec<Port>>,
     left_out: Vec<String>,
     data: BTreeMap<ComponentName, Kept>,
     data_services: Vec<String>,
     within: Duration,
-    site: Mutex<Option<std::sync::Arc<ComposeSite>>>,
+    site: OnceCell<Arc<ComposeSite>>,
 }
 
 impl ComposePlatform {
-    /// Reads what `site` is made of, and takes out of it whatever reaches the outside. Nothing is made.
+    /// Reads what `site` is made of, and takes out of it whatever reaches the outside. Nothing is made. The copy will be
+    /// made by the engine of the site's own machine, wherever that is, and reached through SSH where it is another one.
     ///
     /// # Errors
-    /// `Unsupported` when the site is on another machine; `Config` when its file cannot be used for a drill; `NotFound`
+    /// As met when the machine cannot be reached; `Config` when its file cannot be used for a drill; `NotFound`
     /// when a service that keeps a component is not in it.
     pub async fn read(
         cx: &Cx,
@@ -102,14 +75,19 @@ impl ComposePlatform {
         copy.docker_host.clone_from(&site.docker_host);
         copy.ssh.clone_from(&site.ssh);
         let reader = ComposeSite::new(copy)?;
-        if !reader.is_here() {
-            let text = format!("site {} is on another machine: a drill makes its copy on this one", site.name);
-            return Err(Error::new(ErrorKind::Unsupported, text)
-                .with_help("run the drill on that machine, or drill a site of this one"));
+        let elsewhere = site
+            .ssh
+            .as_ref()
+            .map(|ssh| DrillMachine::new(ssh.clone(), format!("{}/{project}", site.jobs_dir.trim_end_matches('/'))));
+        if let Some(there) = elsewhere.as_ref().filter(|there| !there.folder.starts_with('/')) {
+            let text =
+                format!("site {}: a drill keeps its file in {}, which is no absolute path", site.name, there.folder);
+            return Err(Error::new(ErrorKind::Config, text).with_help("give the site another jobs_dir"));
         }
         let resolved = reader.resolved(cx).await?;
         let data_services: BTreeSet<String> = data.values().flat_map(|d| d.services.iter().cloned()).collect();
-        let Isolated { document, ports, left_out } = isolate(&resolved, &site.file, &data_services)?;
+        let lies = reader.look_at(cx, mounts(&resolved).into_iter()).await?;
+        let Isolated { document, ports, left_out } = isolate(&resolved, &site.file, &data_services, &lies)?;
         let mut kept = BTreeMap::new();
         for (component, place) in data {
             if let Some(other) = place.services.iter().find(|s| !ports.contains_key(*s)) {
@@ -126,13 +104,14 @@ impl ComposePlatform {
             project,
             copy_of: site.name.clone(),
             docker_host: site.docker_host.clone(),
+            elsewhere,
             document,
             ports,
             left_out,
             data: kept,
             data_services: data_services.into_iter().collect(),
             within: Duration::from_secs(180),
-            site: Mutex::new(None),
+            site: OnceCell::new(),
         })
     }
 
@@ -149,28 +128,30 @@ impl ComposePlatform {
         &self.left_out
     }
 
-    fn made(&self) -> Result<std::sync::Arc<ComposeSite>> {
-        let site = self.site.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        site.clone().ok_or_else(|| Error::new(ErrorKind::Unexpected, "the project of the drill was not made"))
+    fn made(&self) -> Result<Arc<ComposeSite>> {
+        let made = self.site.get().cloned();
+        made.ok_or_else(|| Error::new(ErrorKind::Unexpected, "the project of the drill was not made"))
     }
 
-    fn written(&self, folder: &Path) -> Result<std::sync::Arc<ComposeSite>> {
-        let mut kept = self.site.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(site) = kept.as_ref() {
-            return Ok(site.clone());
-        }
-        let file = folder.join("project.yml");
-        // Passwords of services are in it.
-        let made = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&file);
-        // JSON is YAML.
-        let text = serde_json::to_vec_pretty(&self.document)
-            .map_err(|e| Error::new(ErrorKind::Unexpected, "the project of the drill").with_source(e))?;
-        made.and_then(|mut f| f.write_all(&text)).map_err(|e| ground::cannot("written", &file, &e))?;
-        let mut project = ComposeProject::new("drill", file.display().to_string(), &self.project);
-        project.docker_host.clone_from(&self.docker_host);
-        project.jobs_dir = folder.join("jobs").display().to_string();
-        project.fence_dir = folder.join("fence").display().to_string();
-        Ok(kept.insert(std::sync::Arc::new(ComposeSite::new(project)?)).clone())
+    /// The project's file where its machine reads it: in the drill's own folder there.
+    async fn written(&self, cx: &Cx, folder: &Path) -> Result<Arc<ComposeSite>> {
+        let write = || async {
+            // JSON is YAML.
+            let text = serde_json::to_string_pretty(&self.document)
+                .map_err(|e| Error::new(ErrorKind::Unexpected, "the project of the drill").with_source(e))?;
+            let here = || folder.join("project").display().to_string();
+            let folder = self.elsewhere.as_ref().map_or_else(here, |there| there.folder.clone());
+            let mut project = ComposeProject::new("drill", format!("{folder}/{FILE}"), &self.project);
+            project.docker_host.clone_from(&self.docker_host);
+            project.ssh = self.elsewhere.as_ref().map(|there| there.ssh.clone());
+            project.jobs_dir = format!("{folder}/jobs");
+            project.fence_dir = format!("{folder}/fence");
+            let site = ComposeSite::new(project)?.knowing(&text)?;
+            // Passwords of services are in it.
+            site.keep_private(cx, &folder, FILE, &text).await?;
+            Ok(Arc::new(site))
+        };
+        self.site.get_or_try_init(write).await.cloned()
     }
 
     /// What the engine is asked for; `None` means all, which an empty list would mean as well.
@@ -193,44 +174,21 @@ impl ComposePlatform {
         found
     }
 
-    async fn address(&self, cx: &Cx, service: &str) -> Result<IpAddr> {
-        self.made()?.address_of(cx, service).await?.ok_or_else(|| {
+    /// Where a service answers, as its own machine sees it.
+    async fn address(&self, cx: &Cx, service: &str, port: u16) -> Result<SocketAddr> {
+        let found = self.made()?.address_of(cx, service).await?;
+        let ip = found.ok_or_else(|| {
             let text = format!("service {service} of the drill has no address: it does not run");
             Error::new(ErrorKind::Unavailable, text)
-        })
+        })?;
+        Ok(SocketAddr::from((ip, port)))
     }
-}
 
-/// The service and the port inside that a component is reached at.
-fn chosen(
-    component: &ComponentName,
-    place: &DataService,
-    ports: &BTreeMap<String, Vec<Port>>,
-    file: &str,
-) -> Result<(String, u16)> {
-    let all = || place.services.iter().flat_map(|s| ports[s].iter().map(move |p| (s, *p)));
-    if let Some((service, port)) = all().find(|(_, p)| place.published.is_some() && p.published == place.published) {
-        return Ok((service.clone(), port.target));
+    /// The same, as it is reached from here.
+    async fn led(&self, cx: &Cx, service: &str, port: u16) -> Result<SocketAddr> {
+        let address = self.address(cx, service, port).await?;
+        self.made()?.reach(cx, address).await
     }
-    match place.services.as_slice() {
-        [only] => Ok((only.clone(), place.default_port)),
-        _ => {
-            let text =
-                format!("{file}: it is not clear which of {} answers for {component}", place.services.join(", "));
-            Err(Error::new(ErrorKind::Config, text)
-                .with_help("publish it at the port that the site's address has, or name one service"))
-        }
-    }
-}
-
-/// The named volumes of a service.
-fn volumes_of(service: &Value) -> BTreeSet<String> {
-    let one = |volume: &Value| match volume {
-        Value::String(text) => text.split(':').next().filter(|s| !s.starts_with('/')).map(str::to_owned),
-        long if long["type"] == "volume" => long["source"].as_str().map(str::to_owned),
-        _ => None,
-    };
-    service["volumes"].as_array().into_iter().flatten().filter_map(one).collect()
 }
 
 #[async_trait]
@@ -247,8 +205,12 @@ impl DrillPlatform for ComposePlatform {
         self.docker_host.as_deref()
     }
 
+    fn elsewhere(&self) -> Option<&DrillMachine> {
+        self.elsewhere.as_ref()
+    }
+
     async fn make(&self, cx: &Cx, folder: &Path) -> Result<()> {
-        let site = self.written(folder)?;
+        let site = self.written(cx, folder).await?;
         // Before anything runs: services call home as soon as they start.
         site.create(cx).await?;
         site.are_closed(cx).await
@@ -308,21 +270,26 @@ impl DrillPlatform for ComposePlatform {
             .data
             .get(component)
             .ok_or_else(|| Error::new(ErrorKind::Config, format!("no service of the drill keeps {component}")))?;
-        let address = SocketAddr::from((self.address(cx, &kept.service).await?, kept.port));
+        let address = self.led(cx, &kept.service, kept.port).await?;
         Ok(Place::Service { service: kept.service.clone(), address, state: state.to_owned() })
+    }
+
+    async fn answers_at(&self, cx: &Cx, address: SocketAddr, times: u32) -> Result<bool> {
+        let site = self.made()?;
+        let Some(there) = site.behind(address).await else { return Ok(false) };
+        Ok(site.answer_often(cx, &[there], times).await?.first().copied().unwrap_or(false))
     }
 
     async fn answers(&self, cx: &Cx) -> Result<String> {
         let running = self.running(cx).await?;
-        let mut ports = 0;
+        let mut asked = Vec::new();
         for service in &running {
             for port in self.ports.get(service).into_iter().flatten() {
-                let address = SocketAddr::from((self.address(cx, service).await?, port.target));
-                good_answers(cx, service, address).await?;
-                ports += 1;
+                asked.push((service.as_str(), self.address(cx, service, port.target).await?));
             }
         }
-        let services = running.len();
+        good_answers(cx, self.made()?.as_ref(), &asked).await?;
+        let (services, ports) = (running.len(), asked.len());
         Ok(format!("{services} services healthy, {ports} ports answered {GOOD_ANSWERS} times in a row"))
     }
 
@@ -330,7 +297,7 @@ impl DrillPlatform for ComposePlatform {
         let found = self.publishers(published);
         let unclear = |text: String| Error::new(ErrorKind::Unsupported, text);
         match found.as_slice() {
-            [(service, port)] => Ok(SocketAddr::from((self.address(cx, service).await?, *port))),
+            [(service, port)] => self.led(cx, service, *port).await,
             [] => Err(unclear(format!("no service of site {} publishes port {published}", self.copy_of))
                 .with_help("what answers there is not in the site's project, and so not in the copy")),
             [(one, _), (other, _), ..] => Err(unclear(format!(
@@ -341,6 +308,7 @@ impl DrillPlatform for ComposePlatform {
 
     async fn lose(&self, cx: &Cx, lost: &Lost) -> Result<Vec<String>> {
         let site = self.made()?;
+        site.reach_no_more().await;
         let services: BTreeSet<&String> = match lost {
             Lost::Site => {
                 site.destroy(cx).await?;
@@ -377,20 +345,21 @@ impl DrillPlatform for ComposePlatform {
     }
 }
 
-async fn good_answers(cx: &Cx, service: &str, address: SocketAddr) -> Result<()> {
+/// Has each of these addresses answer several times in a row, as their own machine sees them.
+async fn good_answers(cx: &Cx, site: &ComposeSite, asked: &[(&str, SocketAddr)]) -> Result<()> {
     let until = Instant::now() + ANSWER_LIMIT;
-    let mut good = 0;
-    while good < GOOD_ANSWERS {
-        cx.check("ask a service of the drill")?;
-        good = if reached(address).await { good + 1 } else { 0 };
+    let mut late = asked.to_vec();
+    loop {
+        cx.check("ask the services of the drill")?;
+        let addresses: Vec<SocketAddr> = late.iter().map(|(_, address)| *address).collect();
+        let mut answers = site.take_connections(cx, &addresses, GOOD_ANSWERS).await?.into_iter();
+        late.retain(|_| !answers.next().unwrap_or(false));
+        let Some((service, address)) = late.first() else { return Ok(()) };
         if Instant::now() > until {
             let text =
                 format!("service {service} of the drill is healthy and does not answer at port {}", address.port());
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
-        if good == 0 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Ok(())
 }

@@ -16,6 +16,7 @@ use super::{
     ground, judge,
     ledger::{Ledger, Line},
     model::{CleanUp, CleanUpState, DrillOutcome, DrillRecord, Objectives, PartRecord, RECORD_FORMAT, TimelineEntry},
+    platform::DrillMachine,
     production::{self, Seen},
     programme,
     run::{Drill, Found},
@@ -86,7 +87,8 @@ impl Drill {
         let since = Instant::now();
         record.cleanup = clear(folder.to_owned()).await;
         if let Some(platform) = &self.platform {
-            clear_project(&last_words(), &self.id, platform.project(), platform.engine(), &mut record.cleanup).await;
+            let (project, engine, machine) = (platform.project(), platform.engine(), platform.elsewhere());
+            clear_project(&last_words(), &self.id, project, engine, machine, &mut record.cleanup).await;
         }
         let outcome = if record.cleanup.state == CleanUpState::Cleaned { Outcome::Ok } else { Outcome::Failed };
         let detail = match record.cleanup.left.first() {
@@ -126,19 +128,20 @@ pub(super) async fn clear(folder: PathBuf) -> CleanUp {
     CleanUp { state, at: SystemClock.now(), removed, left }
 }
 
-/// Removes everything of a drill's project of containers, and adds what came of it.
+/// Removes everything of a drill's project of containers, on its machine, and adds what came of it.
 pub(super) async fn clear_project(
     cx: &Cx,
     drill: &BackupId,
     project: &str,
     engine: Option<&str>,
+    machine: Option<&DrillMachine>,
     cleanup: &mut CleanUp,
 ) {
     #[cfg(feature = "docker")]
-    let (removed, left) = super::compose_remove::remove(cx, drill, project, engine).await;
+    let (removed, left) = super::compose_remove::remove(cx, drill, project, engine, machine).await;
     #[cfg(not(feature = "docker"))]
     let (removed, left) = {
-        let _ = (cx, drill, engine);
+        let _ = (cx, drill, engine, machine);
         let why = "this build has no container engine: use one that has".to_owned();
         (Vec::new(), vec![super::model::Unseen { what: format!("project {project}"), why }])
     };

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::unix::fs::FileTypeExt,
     path::Path,
 };
 
 use serde_json::{Map, Value, json};
 use veza_dr_core::{Error, ErrorKind, Result};
+
+use crate::site::Lies;
 
 /// What of a service is taken over as it is. Everything else is left out, and told.
 const KEPT: [&str; 40] = [
@@ -74,11 +75,40 @@ pub(super) struct Isolated {
     pub(super) left_out: Vec<String>,
 }
 
-/// Takes what Compose made of `file` apart. `data` are the services that components are restored into.
+/// The paths of the site's machine that services mount.
+pub(super) fn mounts(resolved: &Value) -> BTreeSet<String> {
+    let services = resolved["services"].as_object().into_iter().flatten();
+    let volumes = services.flat_map(|(_, body)| body["volumes"].as_array().into_iter().flatten());
+    volumes.filter_map(mount).map(|(source, _)| source.to_owned()).collect()
+}
+
+/// Source and target of a mount of the machine's own files.
+fn mount(volume: &Value) -> Option<(&str, &str)> {
+    match volume {
+        Value::String(text) => {
+            let mut parts = text.split(':');
+            let (source, target) = (parts.next()?, parts.next()?);
+            source.starts_with('/').then_some((source, target))
+        }
+        long if long["type"] == "bind" => {
+            let text = |key: &str| long[key].as_str().unwrap_or_default();
+            Some((text("source"), text("target")))
+        }
+        _ => None,
+    }
+}
+
+/// Takes what Compose made of `file` apart. `data` are the services that components are restored into, `lies` is what is
+/// at each of the [`mounts`] on the site's machine.
 ///
 /// # Errors
 /// `Config` when a service has no image of its own, or keeps a component in a folder of the host.
-pub(super) fn isolate(resolved: &Value, file: &str, data: &BTreeSet<String>) -> Result<Isolated> {
+pub(super) fn isolate(
+    resolved: &Value,
+    file: &str,
+    data: &BTreeSet<String>,
+    lies: &BTreeMap<String, Lies>,
+) -> Result<Isolated> {
     let (mut services, mut ports, mut left_out) = (Map::new(), BTreeMap::new(), Vec::new());
     let refuse = |text: String, help: &str| Error::new(ErrorKind::Config, format!("{file}: {text}")).with_help(help);
     for (name, body) in resolved["services"].as_object().into_iter().flatten() {
@@ -91,7 +121,7 @@ pub(super) fn isolate(resolved: &Value, file: &str, data: &BTreeSet<String>) -> 
         for (key, value) in body.as_object().into_iter().flatten() {
             match key.as_str() {
                 "volumes" => {
-                    let kept = volumes(name, value, data.contains(name), &mut left_out).map_err(|text| {
+                    let kept = volumes(name, value, data.contains(name), lies, &mut left_out).map_err(|text| {
                         refuse(text, "give it a named volume: a drill never restores into a folder of the host")
                     })?;
                     service.insert(key.clone(), kept);
@@ -150,46 +180,39 @@ fn volumes(
     service: &str,
     value: &Value,
     holds_data: bool,
+    lies: &BTreeMap<String, Lies>,
     left_out: &mut Vec<String>,
 ) -> std::result::Result<Value, String> {
     let mut kept = Vec::new();
     for volume in value.as_array().into_iter().flatten() {
-        let (source, target) = match volume {
-            Value::String(text) => {
-                let mut parts = text.split(':');
-                match (parts.next(), parts.next()) {
-                    (Some(source), Some(target)) if source.starts_with('/') => (source, target),
-                    _ => {
-                        kept.push(volume.clone());
-                        continue;
-                    }
-                }
+        let Some((source, target)) = mount(volume) else {
+            if volume.is_string() || volume["type"] == "volume" || volume["type"] == "tmpfs" {
+                kept.push(volume.clone());
+            } else {
+                left_out.push(format!("service {service}: the mount {volume}"));
             }
-            long if long["type"] == "bind" => {
-                let text = |key: &str| long[key].as_str().unwrap_or_default();
-                (text("source"), text("target"))
-            }
-            long if long["type"] == "volume" || long["type"] == "tmpfs" => {
-                kept.push(long.clone());
-                continue;
-            }
-            other => {
-                left_out.push(format!("service {service}: the mount {other}"));
-                continue;
-            }
+            continue;
         };
         if holds_data {
             return Err(format!("service {service} keeps a component and has the host's {source} at {target}"));
         }
-        let path = Path::new(source);
-        let closed = |place: &&str| path.starts_with(place) || Path::new(place).starts_with(path);
-        let socket = || path.metadata().is_ok_and(|m| m.file_type().is_socket());
-        if CLOSED.iter().any(closed) || socket() {
+        let closed = |path: &str| {
+            let path = Path::new(path);
+            CLOSED.iter().any(|place| path.starts_with(place) || Path::new(place).starts_with(path))
+        };
+        let found = lies.get(source).unwrap_or(&Lies::Nothing);
+        // A link may lead there as well.
+        let leads_out = match found {
+            Lies::Socket => true,
+            Lies::Thing(place) => closed(place),
+            Lies::Nothing => false,
+        };
+        if closed(source) || leads_out {
             left_out.push(format!("service {service}: {source}, which may lead out of the drill"));
             continue;
         }
-        // An engine makes what is not there: on production's host.
-        if !path.exists() {
+        // An engine makes what is not there: on production's machine.
+        if *found == Lies::Nothing {
             return Err(format!("service {service} has the host's {source} at {target}, which is not there"));
         }
         left_out.push(format!("service {service}: writing to {source}"));
@@ -222,8 +245,15 @@ fn ports_of(value: &Value) -> Vec<Port> {
 mod tests {
     use super::*;
 
-    fn data() -> BTreeSet<String> {
-        BTreeSet::from(["db".to_owned()])
+    /// As on a machine where only these are.
+    fn isolate(file: &Value, name: &str) -> Result<Isolated> {
+        let thing = |path: &str| (path.to_owned(), Lies::Thing(path.to_owned()));
+        let mut lies: BTreeMap<String, Lies> = ["/etc", "/etc/passwd", "/"].map(thing).into();
+        lies.insert("/opt/run".to_owned(), Lies::Thing("/run/user".to_owned()));
+        lies.insert("/opt/socket".to_owned(), Lies::Socket);
+        lies.insert("/not/there".to_owned(), Lies::Nothing);
+        assert!(mounts(file).iter().all(|path| lies.contains_key(path) || path.starts_with("/var/run")));
+        super::isolate(file, name, &BTreeSet::from(["db".to_owned()]), &lies)
     }
 
     #[test]
@@ -236,13 +266,13 @@ mod tests {
                 "api": { "image": "api", "network_mode": "host", "labels": { "traefik.enable": "true" }, "cap_add": ["NET_ADMIN"],
                     "logging": { "driver": "syslog" }, "devices": [], "depends_on": ["db"], "environment": { "A": "$$b" },
                     "ports": [{ "target": 8080, "published": "80", "protocol": "tcp" }, "53:53/udp", 9000],
-                    "volumes": ["/etc:/conf:rw", "/var/run/docker.sock:/s", "/:/host", { "type": "bind", "source": "/etc/passwd", "target": "/p" }, { "type": "npipe" }] },
+                    "volumes": ["/etc:/conf:rw", "/var/run/docker.sock:/s", "/:/host", "/opt/run:/r", "/opt/socket:/t", { "type": "bind", "source": "/etc/passwd", "target": "/p" }, { "type": "npipe" }] },
                 "side": { "image": "side", "network_mode": "service:api", "pid": "host" }
             },
             "networks": { "back": { "external": true, "name": "production" } },
             "volumes": { "data": { "external": true, "name": "veza_data" } },
         });
-        let found = isolate(&file, "x.yml", &data()).unwrap();
+        let found = isolate(&file, "x.yml").unwrap();
         let services = &found.document["services"];
         assert_eq!(
             services["db"],
@@ -269,10 +299,12 @@ mod tests {
             "service api: writing to /etc",
             "service api: /var/run/docker.sock, which may lead out of the drill",
             "service api: /, which may lead out of the drill",
+            "service api: /opt/run, which may lead out of the drill",
+            "service api: /opt/socket, which may lead out of the drill",
         ] {
             assert!(found.left_out.iter().any(|l| l == told), "{told}: {:?}", found.left_out);
         }
-        assert_eq!(found.left_out.len(), 9, "{:?}", found.left_out);
+        assert_eq!(found.left_out.len(), 11, "{:?}", found.left_out);
     }
 
     #[test]
@@ -284,11 +316,11 @@ mod tests {
                 "x.yml: service db keeps a component and has the host's /etc",
             ),
         ] {
-            let e = isolate(&json!({ "services": { "db": service } }), "x.yml", &data()).unwrap_err();
+            let e = isolate(&json!({ "services": { "db": service } }), "x.yml").unwrap_err();
             assert!(e.kind() == ErrorKind::Config && e.to_string().starts_with(expected), "{e}");
         }
         let missing = json!({ "services": { "api": { "image": "a", "volumes": ["/not/there:/x"] } } });
-        let e = isolate(&missing, "x.yml", &data()).unwrap_err();
+        let e = isolate(&missing, "x.yml").unwrap_err();
         assert!(e.to_string().contains("/not/there at /x, which is not there"), "{e}");
     }
 }

@@ -19,6 +19,7 @@ use veza_dr_core::{BackupId, Clock, Effect, Error, ErrorKind, Result, ScenarioKi
 use super::{
     ground::cannot,
     model::{CleanUpState, DrillKind, DrillRecord},
+    platform::DrillMachine,
 };
 
 const LEDGER: &str = "ledger.jsonl";
@@ -32,8 +33,14 @@ pub(super) enum Line {
     Begun { id: BackupId, kind: DrillKind, scenario: ScenarioKind, by: String, at: DateTime<Utc> },
     /// This folder is about to be made.
     Folder { path: PathBuf },
-    /// This project of containers is about to be made.
-    Project { name: String, engine: Option<String> },
+    /// This project of containers is about to be made; where it is another machine, there, with a folder.
+    Project {
+        name: String,
+        engine: Option<String>,
+        // Ledgers of before drills left their own machine have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        machine: Option<DrillMachine>,
+    },
     /// It is about to do this.
     Phase { name: String, at: DateTime<Utc> },
     /// How far the removal is.
@@ -224,5 +231,20 @@ mod tests {
         assert!(Ledger::open(&folder).unwrap_err().to_string().contains("ledger.jsonl:1:"));
         ledger.close().unwrap();
         assert!(all(state.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn how_another_machine_is_reached_is_kept_and_lines_without_it_are_read() {
+        use crate::site::Ssh;
+        let project = |machine| Line::Project { name: "a".to_owned(), engine: None, machine };
+        let old = r#"{"project":{"name":"a","engine":null}}"#;
+        assert_eq!(serde_json::from_str::<Line>(old).unwrap(), project(None));
+        assert_eq!(serde_json::to_string(&project(None)).unwrap(), old);
+        let mut ssh = Ssh::new("far");
+        ssh.key_file = Some("/etc/key".into());
+        let line = project(Some(DrillMachine::new(ssh, "/jobs/a")));
+        let text = serde_json::to_string(&line).unwrap();
+        assert!(text.contains("/etc/key") && text.contains("/jobs/a"), "{text}");
+        assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
     }
 }

@@ -63,7 +63,7 @@ pub enum Place {
     Service {
         /// The service.
         service: String,
-        /// Where it answers.
+        /// Where it answers. On 127.0.0.1 it is led to through SSH: nothing of it can connect to this host.
         address: SocketAddr,
         /// Where whoever restores may keep what it needs.
         state: PathBuf,
@@ -125,11 +125,6 @@ impl Raised {
                 Ok(Self { place, server: None, folder: folder.to_owned() })
             }
         }
-    }
-
-    /// Whether it answers.
-    pub(super) async fn answers(&self) -> bool {
-        self.place.answers().await
     }
 
     /// The disaster: the server is ended without a chance to save anything, and its data are deleted.

@@ -11,16 +11,41 @@ use std::{
 };
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, Outcome, Result};
 
 use super::{
     course::{Lost, Selection},
     ground,
-    place::{Place, Raised},
+    place::{Place, Raised, reached},
     run::{Drill, DrillPart, Found},
     stage::{self, Staged, staged},
 };
-use crate::validate::Suite;
+use crate::{site::Ssh, validate::Suite};
+
+/// Another machine that a drill makes things on, and the folder there that it keeps them in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DrillMachine {
+    /// How it is reached.
+    pub ssh: Ssh,
+    /// An absolute path there, made for the drill, that ends with the name of its project.
+    pub folder: String,
+}
+
+impl DrillMachine {
+    /// A machine, with a folder of the drill.
+    ///
+    /// ```
+    /// use veza_dr_failover::{drill::DrillMachine, site::Ssh};
+    /// let there = DrillMachine::new(Ssh::new("backup-server"), "/var/lib/veza-dr/jobs/veza-dr-drill-x");
+    /// assert!(there.folder.ends_with("/veza-dr-drill-x"));
+    /// ```
+    #[must_use]
+    pub fn new(ssh: Ssh, folder: impl Into<String>) -> Self {
+        Self { ssh, folder: folder.into() }
+    }
+}
 
 /// A whole platform that a drill may make, destroy and make again.
 #[async_trait]
@@ -32,8 +57,14 @@ pub trait DrillPlatform: Debug + Send + Sync + 'static {
     /// The site that it is a copy of.
     fn copy_of(&self) -> &str;
 
-    /// The engine that runs it; the usual one of this host where it is `None`.
+    /// The engine that runs it; the usual one of its machine where it is `None`.
     fn engine(&self) -> Option<&str>;
+
+    /// The machine that it is made on, where that is not this host. It is noted, so that what a killed drill left there is
+    /// found: its project, and the folder with every process that works in it.
+    fn elsewhere(&self) -> Option<&DrillMachine> {
+        None
+    }
 
     /// Makes it in `folder`, empty, and starts nothing; proves that nothing leads out of it.
     ///
@@ -78,6 +109,20 @@ pub trait DrillPlatform: Debug + Send + Sync + 'static {
     /// # Errors
     /// When it is kept nowhere.
     async fn place(&self, cx: &Cx, component: &ComponentName, state: &Path) -> Result<Place>;
+
+    /// Whether an address that [`place`](Self::place) or [`reach`](Self::reach) gave takes connections, so often in a row.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    async fn answers_at(&self, cx: &Cx, address: SocketAddr, times: u32) -> Result<bool> {
+        for _ in 0..times {
+            cx.check("ask a service of the drill")?;
+            if !reached(address).await {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 
     /// Has each port of each service that runs answer several times in a row; says what answered.
     ///
@@ -178,16 +223,30 @@ pub(super) async fn stage(
         ground::make_private(folder)?;
         let place = platform.place(cx, &part.component, folder).await?;
         let raised = raised.insert(Raised { place, server: None, folder: folder.to_owned() });
-        ready(cx, &raised.place).await?;
+        ready(cx, platform.as_ref(), &raised.place).await?;
         stage::bring_into(cx, part, restore.as_ref(), &raised.place, &part.data).await
     };
     let done = done.await;
     staged(raised, done, began)
 }
 
-async fn ready(cx: &Cx, place: &Place) -> Result<()> {
+/// Whether a place answers so often in a row, wherever it is.
+pub(super) async fn answers(cx: &Cx, platform: Option<&dyn DrillPlatform>, place: &Place, times: u32) -> Result<bool> {
+    if let (Some(platform), Place::Service { address, .. }) = (platform, place) {
+        return platform.answers_at(cx, *address, times).await;
+    }
+    for _ in 0..times {
+        cx.check("ask a place of the drill")?;
+        if !place.answers().await {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn ready(cx: &Cx, platform: &dyn DrillPlatform, place: &Place) -> Result<()> {
     let until = Instant::now() + READY_LIMIT;
-    while !place.answers().await {
+    while !answers(cx, Some(platform), place, 1).await? {
         cx.check("wait for a service of the drill")?;
         if Instant::now() > until {
             return Err(Error::new(ErrorKind::Unavailable, format!("{} does not answer", place.location())));

@@ -75,8 +75,8 @@ async fn one(cx: &Cx, folder: &Path, id: &BackupId, stores: &[Arc<dyn BackupStor
     let mut cleanup = pending();
     cleanup.state = CleanUpState::Cleaned;
     for line in &lines {
-        if let Line::Project { name, engine } = line {
-            clear_project(cx, id, name, engine.as_deref(), &mut cleanup).await;
+        if let Line::Project { name, engine, machine } = line {
+            clear_project(cx, id, name, engine.as_deref(), machine.as_ref(), &mut cleanup).await;
         }
         if let Line::Folder { path } = line {
             // Only the folder of this very drill: a ledger that says otherwise is not believed.

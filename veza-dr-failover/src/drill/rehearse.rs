@@ -61,12 +61,9 @@ impl Drill {
         }
         let since = Instant::now();
         for site in &sites {
-            for _ in 0..GOOD_ANSWERS {
-                cx.check("ask the recovered site")?;
-                if !site.answers().await {
-                    let text = format!("{} does not answer after its recovery", site.place.location());
-                    return Err(Error::new(ErrorKind::Unavailable, text));
-                }
+            if !platform::answers(cx, self.platform.as_deref(), &site.place, GOOD_ANSWERS).await? {
+                let text = format!("{} does not answer after its recovery", site.place.location());
+                return Err(Error::new(ErrorKind::Unavailable, text));
             }
         }
         found.chronicle.point("T6");
@@ -177,7 +174,7 @@ impl Drill {
         let since = Instant::now();
         let mut places = Vec::new();
         for (n, site) in &sites {
-            if !site.answers().await {
+            if !platform::answers(cx, self.platform.as_deref(), &site.place, 1).await? {
                 let text = format!("{} does not answer before the disaster", site.place.location());
                 return Err(Error::new(ErrorKind::Unavailable, text));
             }

@@ -292,7 +292,8 @@ impl Drill {
             ground::make(&folder)?;
             if let Some(platform) = &self.platform {
                 let engine = platform.engine().map(str::to_owned);
-                ledger.note(&Line::Project { name: platform.project().to_owned(), engine })?;
+                let machine = platform.elsewhere().cloned();
+                ledger.note(&Line::Project { name: platform.project().to_owned(), engine, machine })?;
             }
             self.rehearse(cx, &mut ledger, &mut found, &folder).await
         };

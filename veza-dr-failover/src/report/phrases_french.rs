@@ -32,6 +32,9 @@ pub(super) const FRENCH: &[(&str, &str)] = &[
     ("service {w} of the drill", "service {w} de l'exercice"),
     ("project {w}", "projet {w}"),
     ("folder {w}", "dossier {w}"),
+    ("folder {w} on {w}", "dossier {w} sur {w}"),
+    ("project {w} on {w}", "projet {w} sur {w}"),
+    ("process {w} ({}) on {w}", "processus {w} ({}) sur {w}"),
     ("container {w}", "conteneur {w}"),
     ("network {w}", "réseau {w}"),
     ("volume {w}", "volume {w}"),
@@ -214,6 +217,13 @@ pub(super) const FRENCH: &[(&str, &str)] = &[
     ("private servers only", "serveurs privés seulement"),
     ("DNS, fencing and the steps of plans", "DNS, isolement et étapes des plans"),
     ("none was followed", "aucune n'a été suivie"),
+    ("service {w}", "service {w}"),
+    ("writing to {}", "l'écriture dans {}"),
+    ("{}, which may lead out of the drill", "{}, qui pourrait mener hors de l'exercice"),
+    (
+        "replication from this host, which the copy on {w} cannot reach: it is restored key by key",
+        "la réplication depuis cet hôte, que la copie sur {w} ne peut joindre : restauration clé par clé",
+    ),
     (
         "every component's rows, keys and files equal the manifest of its backup",
         "les lignes, clés et fichiers de chaque composant sont ceux du manifeste de sa sauvegarde",

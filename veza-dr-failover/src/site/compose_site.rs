@@ -58,6 +58,8 @@ pub struct ComposeSite {
     pub(super) machine: Machine,
     engine: Mutex<Option<Engine>>,
     pub(super) forwards: Mutex<BTreeMap<SocketAddr, Forward>>,
+    /// What its file says, where it is ours and need not be read.
+    pub(super) known: Option<ComposeFile>,
 }
 
 /// A container with all that is known of it.
@@ -76,7 +78,7 @@ impl ComposeSite {
                 Machine::There(to.clone())
             }
         };
-        Ok(Self { project, machine, engine: Mutex::new(None), forwards: Mutex::default() })
+        Ok(Self { project, machine, engine: Mutex::new(None), forwards: Mutex::default(), known: None })
     }
 
     /// What it is made of.
@@ -103,6 +105,9 @@ impl ComposeSite {
 
     /// The Compose file, read where it is.
     async fn file(&self, cx: &Cx) -> Result<ComposeFile> {
+        if let Some(known) = &self.known {
+            return Ok(known.clone());
+        }
         let (name, file, at) = (&self.project.name, &self.project.file, self.machine.name());
         let what = format!("site {name}: read {file}");
         let script = format!("head -c {} {}\n", FILE_BYTES + 1, quoted(file));

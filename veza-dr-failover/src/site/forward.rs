@@ -141,10 +141,13 @@ impl ComposeSite {
     /// # Errors
     /// When the machine cannot be asked: nothing is known then. `Denied` when its `sshd` leads no connections on.
     pub async fn answer(&self, cx: &Cx, addresses: &[SocketAddr]) -> Result<Vec<bool>> {
+        self.answer_often(cx, addresses, 1).await
+    }
+
+    /// The same, of connections that are taken so often in a row.
+    pub(crate) async fn answer_often(&self, cx: &Cx, addresses: &[SocketAddr], times: u32) -> Result<Vec<bool>> {
         if let Machine::Here = self.machine {
-            let tried = addresses.iter().map(|to| async move { connect(*to).await.is_some() });
-            let all = async { Ok(futures::future::join_all(tried).await) };
-            return cx.run("connect", all).await;
+            return self.take_connections(cx, addresses, times).await;
         }
         // Opened before the machine is asked, and looked at afterwards: that takes several ways there and back, in
         // which a connection that leads nowhere is closed.
@@ -152,7 +155,7 @@ impl ComposeSite {
         for to in addresses {
             streams.push(connect(self.reach(cx, *to).await?).await);
         }
-        let there = self.connects_there(cx, addresses).await?;
+        let there = self.connects_there(cx, addresses, times).await?;
         let mut answers = Vec::new();
         for ((to, stream), there) in addresses.iter().zip(streams).zip(there) {
             let open = match stream {
@@ -167,8 +170,38 @@ impl ComposeSite {
         Ok(answers)
     }
 
+    /// Which of these addresses take connections of their own machine, so often in a row.
+    pub(crate) async fn take_connections(&self, cx: &Cx, addresses: &[SocketAddr], times: u32) -> Result<Vec<bool>> {
+        if let Machine::There(_) = self.machine {
+            return self.connects_there(cx, addresses, times).await;
+        }
+        let often = |to: SocketAddr| async move {
+            for _ in 0..times {
+                if connect(to).await.is_none() {
+                    return false;
+                }
+            }
+            true
+        };
+        let all = async { Ok(futures::future::join_all(addresses.iter().map(|to| often(*to))).await) };
+        cx.run("connect", all).await
+    }
+
+    /// Closes every port that [`reach`](Self::reach) gave: what they led to is gone.
+    pub(crate) async fn reach_no_more(&self) {
+        self.forwards.lock().await.clear();
+    }
+
+    /// The address that one which [`reach`](Self::reach) gave leads to; `None` when it leads nowhere any more.
+    pub(crate) async fn behind(&self, here: SocketAddr) -> Option<SocketAddr> {
+        if let Machine::Here = self.machine {
+            return Some(here);
+        }
+        self.forwards.lock().await.iter().find(|(_, forward)| forward.local == here).map(|(there, _)| *there)
+    }
+
     /// Which of them the machine itself can connect to.
-    async fn connects_there(&self, cx: &Cx, addresses: &[SocketAddr]) -> Result<Vec<bool>> {
+    async fn connects_there(&self, cx: &Cx, addresses: &[SocketAddr], times: u32) -> Result<Vec<bool>> {
         let limit = CONNECT_LIMIT.as_secs();
         let mut script = format!(
             "if command -v bash > /dev/null 2>&1; then\n\
@@ -177,7 +210,8 @@ impl ComposeSite {
              else exit {NO_TOOL}; fi\n"
         );
         for (n, to) in addresses.iter().enumerate() {
-            script.push_str(&format!("(t {} {} && echo {n}) < /dev/null 2> /dev/null &\n", to.ip(), to.port()));
+            let often = vec![format!("t {} {}", to.ip(), to.port()); times as usize].join(" && ");
+            script.push_str(&format!("({often} && echo {n}) < /dev/null 2> /dev/null &\n"));
         }
         script.push_str("wait\n");
         let (name, at) = (&self.project.name, self.machine.name());

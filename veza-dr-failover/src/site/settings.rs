@@ -15,8 +15,8 @@ pub enum SiteRole {
     Standby,
 }
 
-/// A machine that the system's `ssh` reaches without asking anything.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A machine that the system's `ssh` reaches without asking anything. No secret is in it: keys are named by their files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Ssh {
     /// A name, an address, or an alias of the user's ssh configuration.

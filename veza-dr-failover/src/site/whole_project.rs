@@ -10,9 +10,9 @@ use serde_json::Value;
 use veza_dr_core::{Cx, Error, ErrorKind, Result};
 
 use super::{
+    compose_file::ComposeFile,
     compose_site::ComposeSite,
     engine::{Engine, of_project},
-    machine::Machine,
 };
 
 const CONFIG_LIMIT: Duration = Duration::from_secs(60);
@@ -20,6 +20,12 @@ const CONFIG_LIMIT: Duration = Duration::from_secs(60);
 const CREATE_LIMIT: Duration = Duration::from_secs(900);
 
 impl ComposeSite {
+    /// A site whose file was written by us and is nobody else's: it has this text.
+    pub(crate) fn knowing(mut self, text: &str) -> Result<Self> {
+        self.known = Some(ComposeFile::parse(text, &self.project.file)?);
+        Ok(self)
+    }
+
     /// The file as Compose understands it: variables, extensions and included files put in, paths absolute.
     pub(crate) async fn resolved(&self, cx: &Cx) -> Result<Value> {
         let (name, file) = (&self.project.name, &self.project.file);
@@ -51,15 +57,16 @@ impl ComposeSite {
         Err(Error::new(ErrorKind::Unavailable, format!("site {name}: the project cannot be made")).with_source(why))
     }
 
-    /// Proves that nothing leads out of the project's networks: this machine forwards nothing at all, or its firewall drops
+    /// Proves that nothing leads out of the project's networks: its machine forwards nothing at all, or its firewall drops
     /// what comes from each of their bridges for elsewhere. An engine that was told to leave the firewall alone closes
     /// no network, also not an internal one.
     pub(crate) async fn are_closed(&self, cx: &Cx) -> Result<()> {
         let engine = self.engine(cx).await?;
         let bridges = engine.bridges(cx, &self.project.project).await?;
         let what = format!("site {}: look at the firewall", self.project.name);
-        let script =
-            "cat /proc/sys/net/ipv4/ip_forward\niptables-save 2> /dev/null\nnft list ruleset 2> /dev/null\ntrue\n";
+        // A login through SSH may not have these in its path.
+        let script = "PATH=$PATH:/usr/sbin:/sbin\ncat /proc/sys/net/ipv4/ip_forward\n\
+                      iptables-save 2> /dev/null\nnft list ruleset 2> /dev/null\ntrue\n";
         let said = self.machine.sh(cx, &what, script, CONFIG_LIMIT).await?.stdout;
         match bridges.iter().find(|bridge| !is_closed(&said, bridge)) {
             None => Ok(()),
@@ -121,11 +128,6 @@ impl ComposeSite {
         let engine = self.engine(cx).await?;
         let found = engine.find(cx, &self.project.project).await?;
         Ok(found.iter().map(Thing::told).collect())
-    }
-
-    /// Whether it is run by an engine of this very machine.
-    pub(crate) fn is_here(&self) -> bool {
-        matches!(self.machine, Machine::Here)
     }
 }
 
