@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::child::{GuardedChild, find_in_path};
+use crate::far_machine::FarMachine;
 
 /// The image that [`Dockerd::start`] makes: a shell and `sleep`, from this machine's own files.
 pub const IMAGE: &str = "veza-dr-tests/sleep";
@@ -29,7 +30,7 @@ impl Dockerd {
     /// When the programs are not there, or it does not answer within half a minute; its log is in the error.
     pub fn start() -> Result<Self> {
         // Nothing of the machine's network is touched.
-        Self::start_with(&["--iptables=false", "--ip6tables=false", "--ip-forward=false"])
+        Self::start_with(&["--iptables=false", "--ip6tables=false", "--ip-forward=false"], None)
     }
 
     /// The same with a firewall that it manages, for a network of the test's own: [`crate::netns`].
@@ -37,21 +38,33 @@ impl Dockerd {
     /// # Errors
     /// As [`Dockerd::start`].
     pub fn start_with_firewall() -> Result<Self> {
-        Self::start_with(&[])
+        Self::start_with(&[], None)
     }
 
-    fn start_with(network: &[&str]) -> Result<Self> {
+    /// The same on another machine: its socket lies here, the addresses of its containers are there.
+    ///
+    /// # Errors
+    /// As [`Dockerd::start`].
+    pub fn start_far(machine: &FarMachine) -> Result<Self> {
+        Self::start_with(&[], Some(machine))
+    }
+
+    fn start_with(network: &[&str], machine: Option<&FarMachine>) -> Result<Self> {
         let program = find_in_path("dockerd").ok_or("there is no dockerd: apt-get install docker.io")?;
         let dir = tempfile::tempdir()?;
         let log = std::fs::File::create(dir.path().join("log"))?;
         let at = |name: &str| dir.path().join(name);
         let grace = Duration::from_secs(20);
-        let child = GuardedChild::spawn(&program, None, Signal::TERM, grace, |command| {
+        let configure = |command: &mut Command| {
             command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec"));
             command.arg("--pidfile").arg(at("pid")).arg("--host").arg(format!("unix://{}", at("sock").display()));
             command.arg("--bridge=none").args(network);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        })?;
+        };
+        let child = match machine {
+            Some(machine) => machine.spawn(&program, Signal::TERM, grace, configure),
+            None => GuardedChild::spawn(&program, None, Signal::TERM, grace, configure),
+        }?;
         let dockerd = Self { _child: child, dir };
         let began = Instant::now();
         while !dockerd.docker(&["version"]).is_ok_and(|o| o.status.success()) {

@@ -8,6 +8,7 @@ pub mod compose_site;
 pub mod daemon_site;
 pub mod demo_http;
 pub mod docker;
+pub mod far_machine;
 pub mod fault_proxy;
 pub mod files_scene;
 pub mod fixtures;

@@ -9,13 +9,16 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::child::GuardedChild;
+use crate::far_machine::FarMachine;
 use crate::ports::free_port;
 
 /// A private sshd that lets this user in with [`Sshd::key`]. Needs root and Debian's `openssh-server`.
 #[derive(Debug)]
 pub struct Sshd {
-    _child: GuardedChild,
+    // Stopped before its folder is removed.
+    child: Option<GuardedChild>,
     dir: TempDir,
+    address: &'static str,
     port: u16,
 }
 
@@ -25,10 +28,18 @@ impl Sshd {
     /// # Errors
     /// When it does not listen within ten seconds; its log is in the error.
     pub fn start(more: &str) -> Result<Self> {
-        let program = Path::new("/usr/sbin/sshd");
-        if !program.exists() {
-            return Err("there is no sshd: apt-get install openssh-server".into());
-        }
+        Self::start_at("127.0.0.1", more, None)
+    }
+
+    /// Starts it on another machine, at one of its addresses.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn start_far(machine: &FarMachine, address: &'static str) -> Result<Self> {
+        Self::start_at(address, "", Some(machine))
+    }
+
+    fn start_at(address: &'static str, more: &str, machine: Option<&FarMachine>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let at = |name: &str| dir.path().join(name);
         for key in ["host", "user", "stranger"] {
@@ -46,31 +57,54 @@ impl Sshd {
         std::fs::write(at("wrong_hosts"), format!("* {other}"))?;
         std::fs::create_dir_all("/run/sshd")?;
         let port = free_port()?;
+        // The exchange that is the default costs a fifth of a second of processor time for each connection.
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
+            "Port {port}\nListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             PrintMotd no\nMaxStartups 100\n{more}\n",
+             PrintMotd no\nMaxStartups 100\nKexAlgorithms curve25519-sha256\n{more}\n",
             at("host").display(),
             at("authorized_keys").display()
         );
         std::fs::write(at("config"), config)?;
-        let log = std::fs::File::create(at("log"))?;
-        let config = at("config");
-        let child = GuardedChild::spawn(program, None, Signal::TERM, Duration::from_secs(5), |command| {
-            command.args(["-D", "-e", "-f"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        })?;
-        let sshd = Self { _child: child, dir, port };
-        let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if began.elapsed() > Duration::from_secs(10) {
-                return Err(format!("sshd does not listen: {}", std::fs::read_to_string(sshd.file("log"))?).into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut sshd = Self { child: None, dir, address, port };
+        sshd.listen(machine)?;
         Ok(sshd)
     }
 
-    /// Its port on 127.0.0.1.
+    /// Starts it again after [`stop`](Self::stop), with the same keys and port.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn listen(&mut self, machine: Option<&FarMachine>) -> Result<()> {
+        let program = Path::new("/usr/sbin/sshd");
+        if !program.exists() {
+            return Err("there is no sshd: apt-get install openssh-server".into());
+        }
+        let (log, config) = (std::fs::File::create(self.file("log"))?, self.file("config"));
+        let configure = |command: &mut Command| {
+            command.args(["-D", "-e", "-f"]).arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        };
+        let grace = Duration::from_secs(5);
+        self.child = Some(match machine {
+            Some(machine) => machine.spawn(program, Signal::TERM, grace, configure),
+            None => GuardedChild::spawn(program, None, Signal::TERM, grace, configure),
+        }?);
+        let began = Instant::now();
+        while std::net::TcpStream::connect((self.address, self.port)).is_err() {
+            if began.elapsed() > Duration::from_secs(10) {
+                return Err(format!("sshd does not listen: {}", std::fs::read_to_string(self.file("log"))?).into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Takes no more connections; those that are there stay.
+    pub fn stop(&mut self) {
+        self.child = None;
+    }
+
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -114,10 +114,14 @@ impl IntoPlace {
             }
             #[cfg(feature = "redis")]
             Source::Redis(source) => {
-                use veza_dr_restore::redis::{RedisRestore, RedisRestoreOptions};
+                use veza_dr_restore::redis::{RedisRestore, RedisRestoreOptions, RedisWay};
                 let at = |url: &str| moved(url, *address);
                 let config = self.wiring.redis_moved(cx, &self.component, Some(site), at).await?;
-                let options = RedisRestoreOptions::new(state).allowing_downgrade(source.restore.allow_downgrade);
+                let mut options = RedisRestoreOptions::new(state).allowing_downgrade(source.restore.allow_downgrade);
+                if address.ip().is_loopback() {
+                    // Led to through SSH: it cannot connect to us, as replication needs.
+                    options = options.with_way(RedisWay::Keys);
+                }
                 Ok(Box::new(RedisRestore::new(self.component.clone(), config, options)?))
             }
             _ => Err(self.misfit(place)),

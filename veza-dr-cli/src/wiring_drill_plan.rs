@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use veza_dr_backup::{Repository, verify_objects};
 use veza_dr_core::{ComponentName, Cx, Error, ErrorKind, Manifest, Result, ScenarioKind, Severity, Verdict};
 use veza_dr_failover::{
-    drill::{CopyProof, Course, Drill, DrillFinding, DrillKind, Lost},
+    drill::{CopyProof, Course, Drill, DrillFinding, DrillKind, DrillPlatform, Lost},
     runbook::{Bound, NobodyWatches},
 };
 
-use crate::{args::WhichPlan, wiring::Wiring, wiring_drill::DrillAsk, wiring_drill_checks::ChecksInCopy};
+use crate::{
+    args::WhichPlan, config::Source, wiring::Wiring, wiring_drill::DrillAsk, wiring_drill_checks::ChecksInCopy,
+};
 
 impl Wiring {
     /// Gives a drill the copy of a site's project, and the plan that is followed in it.
@@ -19,6 +21,16 @@ impl Wiring {
         let platform = self.drill_platform(cx, &drill.id, site).await?;
         drill.kind = DrillKind::Compose;
         drill.exclusions.extend(platform.left_out().iter().cloned());
+        if let Some(there) = platform.elsewhere() {
+            let config = &self.loaded.config;
+            let is_redis = |name: &&String| matches!(config.sources.get(*name), Some(Source::Redis(_)));
+            for name in config.sites[site].data.keys().filter(is_redis) {
+                drill.exclusions.push(format!(
+                    "{name}: replication from this host, which the copy on {} cannot reach: it is restored key by key",
+                    there.ssh.host
+                ));
+            }
+        }
         drill.platform = Some(Arc::new(platform));
         match self.drill_course(cx, drill.scenario.kind, ask.store.as_deref()).await? {
             Ok(course) => {

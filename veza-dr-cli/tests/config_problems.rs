@@ -338,7 +338,7 @@ sources: { database: { postgres: { url: postgres://u@h/d } } }
 sites:
   paris: { role: primary, compose: { file: a.yml, project: veza }, data: { database: { services: [pg] } } }
   lyon: { role: standby, compose: { file: a.yml, project: veza } }
-  lille: { role: standby, compose: { file: /a.yml, project: veza }, ssh: { host: lille } }
+  lille: { role: standby, compose: { file: /a.yml, project: veza }, ssh: { host: lille }, data: { database: { services: [pg], postgres: { url: postgres://u@lille/d } } } }
 drills:
   schedule:
     database: { cron: '0 3 1 */3 *', time_zone: Europe/Paris, compose: paris }
@@ -350,9 +350,6 @@ drills:
         problems(text),
         [
             "veza-dr.yml:9:37: drills.schedule.backend.compose: there is no site `pari`; did you mean `paris`?",
-            "veza-dr.yml:10:42: drills.schedule.infrastructure.compose: site `lille` is on another machine; the copy is \
-             made on the machine of `veza-dr serve`: schedule it in the file of that site's own machine, or leave \
-             `compose` out",
             "veza-dr.yml:11:36: drills.schedule.security.compose: site `lyon` does not say which services keep data; \
              add it: sites.lyon.data.database: { services: [postgres] }",
         ]

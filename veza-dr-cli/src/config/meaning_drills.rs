@@ -42,11 +42,6 @@ impl Meaning<'_> {
                 };
                 self.say(path, format!("there is no site `{name}`"), help);
             }
-            Some(site) if site.ssh.is_some() => {
-                let help = "the copy is made on the machine of `veza-dr serve`: schedule it in the file of that site's \
-                            own machine, or leave `compose` out";
-                self.say(path, format!("site `{name}` is on another machine"), help.to_owned());
-            }
             Some(site) if site.data.is_empty() => {
                 let help = format!("add it: sites.{name}.data.database: {{ services: [postgres] }}");
                 self.say(path, format!("site `{name}` does not say which services keep data"), help);

@@ -1,7 +1,9 @@
-//! A platform in Compose that serves, its standby, two backups, and the configuration of both sites.
+//! A platform in Compose that serves, its standby, two backups, and the configuration of both sites. They run on another
+//! machine: its engine makes the copies, nothing of them can be reached from here but through SSH, and neither sees the
+//! other's files. For comparison the same can be called on that machine itself.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -14,17 +16,24 @@ use veza_dr_failover::site::{ComposeProject, ComposeSite, Job, SiteControl};
 use veza_dr_tests::{
     compose_site::{ComposeScene, Ports, images},
     docker::Dockerd,
+    far_machine::{ADDRESSES, FarMachine},
+    sshd::Sshd,
 };
 
-const PRODUCTION: &str = "127.0.0.4";
-const STANDBY: &str = "127.0.0.5";
+const PRODUCTION: &str = ADDRESSES[0];
+const STANDBY: &str = ADDRESSES[1];
 const WAIT: Duration = Duration::from_secs(120);
 
 pub(crate) struct World {
     dir: TempDir,
     pub(crate) docker: Dockerd,
+    pub(crate) sshd: Sshd,
     pub(crate) scene: ComposeScene,
     standby: ComposeScene,
+    /// A folder that the other machine alone has: the files of both sites, and what drills keep there.
+    own: TempDir,
+    // Servers that run on it go before it.
+    pub(crate) far: FarMachine,
     /// After the first backup, and before anything that came later.
     pub(crate) sound: DateTime<Utc>,
 }
@@ -34,15 +43,21 @@ impl World {
     /// standby was never started.
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let docker = Dockerd::start_with_firewall().unwrap();
+        // What a drill may mount: nothing below /tmp.
+        let own = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let far = FarMachine::start(&[dir.path(), own.path()]).unwrap();
+        let docker = Dockerd::start_far(&far).unwrap();
+        let sshd = Sshd::start_far(&far, PRODUCTION).unwrap();
         images(&docker).unwrap();
         let ports = Ports::free().unwrap();
         let scene = ComposeScene::at("production", PRODUCTION, ports, "veza").unwrap();
         let standby = ComposeScene::at("standby", STANDBY, ports, "veza").unwrap();
-        let mut world = Self { dir, docker, scene, standby, sound: Utc::now() };
+        let mut world = Self { dir, docker, sshd, scene, standby, own, far, sound: Utc::now() };
         std::fs::create_dir(world.path("scratch")).unwrap();
         std::fs::create_dir(world.path("books")).unwrap();
-        world.config(&world.scene.file().display().to_string(), "");
+        world.lay_out();
+        world.config("");
+        world.config_there(&world.scene.file(), "");
         let mut project =
             ComposeProject::new("production", world.scene.file().display().to_string(), &world.scene.project);
         project.docker_host = Some(world.docker.host());
@@ -74,19 +89,66 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// The configuration, with this Compose file for production, and more of it at its end.
-    pub(crate) fn config(&self, file: &str, more: &str) {
+    /// The other machine's own files.
+    fn lay_out(&self) {
+        let conf = self.own("conf");
+        self.far.run("mkdir", &[&conf]).unwrap();
+        // What only that machine has is mounted by a service.
+        let text = std::fs::read_to_string(self.scene.file()).unwrap();
+        let text =
+            text.replace("  veza-stream-server:\n", &format!("  veza-stream-server:\n    volumes: ['{conf}:/conf']\n"));
+        let mounted = self.scene.folder("mounted.yml");
+        std::fs::write(&mounted, text).unwrap();
+        for (from, name) in [(mounted, "production.yml"), (self.standby.file(), "standby.yml")] {
+            self.far.run("cp", &[&from.display().to_string(), &self.own(name)]).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(self.own.path()).unwrap().count(), 0, "nothing of it is seen from here");
+        assert_eq!(self.far.run("ls", &[&self.dir.path().display().to_string()]).unwrap(), "", "nor ours from there");
+    }
+
+    /// A path that only the other machine has.
+    pub(crate) fn own(&self, name: &str) -> String {
+        self.own.path().join(name).display().to_string()
+    }
+
+    /// What a drill leaves among the jobs of the other machine.
+    pub(crate) fn drill_folders(&self) -> Vec<String> {
+        let jobs = self.far.run("find", &[&self.own(""), "-name", "veza-dr-drill-*"]).unwrap();
+        jobs.lines().map(str::to_owned).collect()
+    }
+
+    /// The configuration of the machine that drills from afar, with more of it at its end.
+    pub(crate) fn config(&self, more: &str) {
+        let ssh = format!(
+            "    ssh: {{ host: {PRODUCTION}, port: {}, user: root, key_file: {}, known_hosts_file: {} }}\n",
+            self.sshd.port(),
+            self.sshd.key().display(),
+            self.sshd.known_hosts().display(),
+        );
+        let site = |name: &str| (self.own(&format!("{name}.yml")), self.own(&format!("{name}-state")), ssh.clone());
+        self.configured("veza-dr.yml", &[site("production"), site("standby")], more);
+    }
+
+    /// The same as it is on the sites' own machine, with this file for production.
+    pub(crate) fn config_there(&self, production: &Path, more: &str) {
+        let site = |scene: &ComposeScene, file: &Path| {
+            (file.display().to_string(), scene.folder("state").display().to_string(), String::new())
+        };
+        let sites = [site(&self.scene, production), site(&self.standby, &self.standby.file())];
+        self.configured("there.yml", &sites, more);
+    }
+
+    /// Of both sites the file, the folder for state, and how their machine is reached.
+    fn configured(&self, name: &str, sites: &[(String, String, String); 2], more: &str) {
         let Self { docker, scene, standby, .. } = self;
         let (ports, at) = (scene.ports, self.dir.path().display());
-        let site = |scene: &ComposeScene, file: &str| {
+        let site = |scene: &ComposeScene, (file, state, ssh): &(String, String, String)| {
             format!(
                 "    address: {}\n    compose: {{ file: {file}, project: {}, docker_host: '{}' }}\n    \
-                 jobs_dir: {}\n    fence: {{ dir: {} }}\n",
+                 jobs_dir: {state}/jobs\n    fence: {{ dir: {state}/fence }}\n{ssh}",
                 scene.address,
                 scene.project,
                 docker.host(),
-                scene.folder("jobs").display(),
-                scene.folder("fence").display(),
             )
         };
         let (pg, redis) = (ports.postgres, ports.redis);
@@ -113,19 +175,26 @@ impl World {
              - {{ name: db, postgres: {{ source: database, canary: true, counts_of_backup: database, within: 30s }} }}\n  \
              - {{ name: cache, redis: {{ source: redis, within: 10s }} }}\n  \
              - {{ name: load, load: {{ port: {}, path: /api/v1/users, requests: 20, concurrency: 4, p95: 10s, p99: 10s }} }}\n{more}",
-            site(scene, file),
-            site(standby, &standby.file().display().to_string()),
+            site(scene, &sites[0]),
+            site(standby, &sites[1]),
             ports.api,
             ports.chat,
             ports.stream,
             ports.api,
         );
-        std::fs::write(self.path("veza-dr.yml"), text).unwrap();
+        std::fs::write(self.path(name), text).unwrap();
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_veza-dr"));
         command.args(["--json", "--config"]).arg(self.path("veza-dr.yml")).args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// As it is called on the sites' own machine.
+    pub(crate) fn command_there(&self, args: &[&str]) -> Command {
+        let mut command = self.far.in_its_network(env!("CARGO_BIN_EXE_veza-dr"));
+        command.args(["--json", "--config"]).arg(self.path("there.yml")).args(args);
         command
     }
 
@@ -181,6 +250,7 @@ impl World {
         assert!(left.is_empty(), "{left:?}");
         let ledgers: Vec<_> = std::fs::read_dir(self.path("state/drills")).unwrap().flatten().collect();
         assert!(ledgers.iter().all(|e| e.file_name() == "lock"), "{ledgers:?}");
+        assert_eq!(self.drill_folders(), [""; 0]);
     }
 
     /// Waits until the drill's project has this many containers that run; their ids.
