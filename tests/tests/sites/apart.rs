@@ -14,6 +14,7 @@ use veza_dr_core::{Cx, ErrorKind, Event, EventSink};
 use veza_dr_failover::site::{ComposeSite, DutySettings, FenceNotice, SiteControl, SiteDuty};
 use veza_dr_tests::compose_site::redis_image;
 use veza_dr_tests::docker::{Dockerd, IMAGE};
+use veza_dr_tests::netns;
 use veza_dr_tests::ports::free_port;
 
 use crate::{WAIT, job, project};
@@ -28,8 +29,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
-        let docker = Dockerd::start().unwrap();
+    fn new(docker: Dockerd) -> Self {
         redis_image(&docker).unwrap();
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port().unwrap());
         // A range that no other test of this machine has.
@@ -79,6 +79,21 @@ impl Scene {
 
     fn apart_networks(&self) -> String {
         self.docker.run(&["network", "ls", "--format", "{{.Name}}", "--filter", "label=veza-dr.apart"]).unwrap()
+    }
+
+    /// Whether a container in that network gets an answer within some seconds.
+    fn is_reached_from(&self, network: &str, at: std::net::IpAddr) -> bool {
+        let run = ["run", "-d", "--name", "asks", "--network", network, REDIS];
+        let ask = ["/usr/bin/redis-cli", "-h", &at.to_string(), "ping"];
+        self.docker.run(&[&run[..], &ask].concat()).unwrap();
+        let began = Instant::now();
+        let mut answered = false;
+        while !answered && began.elapsed() < Duration::from_secs(4) {
+            std::thread::sleep(Duration::from_millis(100));
+            answered = self.docker.run(&["logs", "asks"]).unwrap().contains("PONG");
+        }
+        self.docker.run(&["rm", "-f", "asks"]).unwrap();
+        answered
     }
 
     fn is_published(&self) -> bool {
@@ -187,7 +202,12 @@ impl Ends {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_of_a_closed_site_are_started_where_nobody_reaches_them_and_put_back_as_they_were() {
-    let (scene, cx) = (Scene::new(), Cx::background());
+    // As in production: a machine that forwards, and an engine that manages its firewall.
+    let name = "apart::services_of_a_closed_site_are_started_where_nobody_reaches_them_and_put_back_as_they_were";
+    if !netns::alone(name, true).unwrap() {
+        return;
+    }
+    let (scene, cx) = (Scene::new(Dockerd::start_with_firewall().unwrap()), Cx::background());
     let site = scene.site();
     let e = site.can_be_set_apart(&cx, &store()).await.unwrap_err();
     assert!(e.kind() == ErrorKind::Conflict && e.to_string().contains("is not fenced"), "{}", e.chain());
@@ -217,6 +237,8 @@ async fn services_of_a_closed_site_are_started_where_nobody_reaches_them_and_put
     assert_eq!((at.port(), site.apart_address(&cx, &store(), None, 1).await.unwrap()), (6379, at));
     assert!(pings(site.reach(&cx, at).await.unwrap()), "it answers where it is");
     assert!(!scene.is_published(), "the port that it is published at while it serves leads nowhere");
+    assert!(!scene.is_reached_from("veza-old_front", at.ip()), "nor does any other network of the engine");
+    assert!(scene.is_reached_from("veza-old_veza-dr-apart", at.ip()), "where it is, it is reached that way");
     let all = scene.store();
     let published = all["NetworkSettings"]["Ports"].as_object().unwrap().values().all(|p| p.is_null());
     assert!(published, "{}", all["NetworkSettings"]["Ports"]);
@@ -280,7 +302,7 @@ async fn services_of_a_closed_site_are_started_where_nobody_reaches_them_and_put
 /// The program ends with each change that it asks the engine for: that is made, and the program never learns it.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_program_leaves_that_ends_in_the_middle_the_next_one_puts_back() {
-    let (scene, cx) = (Scene::new(), Cx::background());
+    let (scene, cx) = (Scene::new(Dockerd::start().unwrap()), Cx::background());
     let site = scene.site();
     assert_eq!(site.up(&cx, &job("up"), &[]).await.unwrap().code, 0);
     site.fence(&cx, 5, "the other serves").await.unwrap();

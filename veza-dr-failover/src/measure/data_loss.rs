@@ -14,7 +14,8 @@ pub struct LossPart {
     /// Rows, keys or files that were there when the source stopped taking writes and are not there now; `None`: not known.
     #[serde(default)]
     pub records: Option<u64>,
-    /// Of those that are there, how many have older values; `None`: not known.
+    /// Of those that are there, how many have other values than they had in the source: changes that were lost, or made since
+    /// where they are now; `None`: not known.
     #[serde(default)]
     pub changed: Option<u64>,
     /// The time of the newest thing that was kept: the commit time of the newest verified row, or of the log's end.

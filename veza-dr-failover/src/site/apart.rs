@@ -48,6 +48,25 @@ impl ComposeSite {
     /// Starts services of the site apart, for this reason; those of an earlier call are put back first. Returns once they
     /// are started; [`apart_healthy`](Self::apart_healthy) waits. Their restart policies stay, and so does the fence.
     ///
+    /// ```no_run
+    /// # async fn doc(old: &veza_dr_failover::site::ComposeSite) -> veza_dr_core::Result<()> {
+    /// use veza_dr_core::Cx;
+    /// let (cx, services) = (Cx::background(), ["postgres".to_owned()]);
+    /// let read = async {
+    ///     old.set_apart(&cx, &services, "a look at what was lost").await?;
+    ///     old.apart_healthy(&cx, &services).await?;
+    ///     let there = old.apart_address(&cx, &services, None, 5432).await?;
+    ///     let here = old.reach(&cx, there).await?;
+    ///     println!("psql -h {} -p {}", here.ip(), here.port());
+    ///     Ok::<_, veza_dr_core::Error>(())
+    /// };
+    /// let read = read.await;
+    /// // Whatever became of it.
+    /// old.put_back(&cx).await?;
+    /// read
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`can_be_set_apart`](Self::can_be_set_apart), with nothing changed; later as met: [`put_back`](Self::put_back)
     /// leaves everything as it was.
