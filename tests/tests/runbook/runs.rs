@@ -23,15 +23,14 @@ async fn independent_steps_run_at_the_same_time_and_dependent_ones_in_order() {
     let stage = Stage::new();
     let step = |id, needs: &str| format!("id: {id}, do: verify, with: {{ name: {id}, takes: 150 }}, needs: [{needs}]");
     let bound = stage.bound(&plan(&[&step("d", "b, c"), &step("a", ""), &step("b", "a"), &step("c", "a")]));
-    let began = std::time::Instant::now();
     let report = stage.engine().start(&Cx::background(), &bound, RunOptions::default()).await.unwrap();
     assert_eq!(report.status, RunStatus::Completed);
-    assert!(began.elapsed() < Duration::from_millis(590), "b and c one after the other: {:?}", began.elapsed());
     let at = |id: &str| {
         let step = report.steps.iter().find(|s| s.id == id).unwrap();
         (step.began.unwrap(), step.ended.unwrap())
     };
     assert!(at("a").1 <= at("b").0 && at("b").1 <= at("d").0 && at("c").1 <= at("d").0 && at("c").0 < at("b").1);
+    assert!(at("b").0 < at("c").1, "b and c one after the other");
     // The copy in the store is the journal.
     let run = stage.run_of();
     let copy = stage.store.head(&Cx::background(), &format!("failover/{run}/journal.jsonl").parse().unwrap()).await;
