@@ -3,28 +3,24 @@
 # Most tests wait for servers more than they compute, and `cargo test` runs one program after the other. What a
 # program prints is shown whole, once it has ended. With names: only those programs (`traps`, `journey_swap`).
 #   TEST_LANES   how many at a time (default: one more than there are processors)
-#   MEANWHILE    a command that runs beside the tests with what they leave of the processors; it must succeed, too
-#   TEST_LIMIT   seconds after which a program is killed and has failed (default 600)
+#   TEST_LIMIT   seconds after which a program is killed and has failed (default 1200)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lanes=${TEST_LANES:-$(($(nproc) + 1))}
-export TEST_LIMIT=${TEST_LIMIT:-600}
+export TEST_LIMIT=${TEST_LIMIT:-1200}
 # The longest ones begin first, or the last of them would run on alone; the order of the others does not matter.
 slowest=(failover_sites drill_compose site_lease site_files journey_recipe files_crash serve_journey fixtures postgres_journey journey_roundtrip journey_rows oracle
     fault_storm fault_server redis_kin redis_memory redis_restore_keys store_s3 crash_restore redis_restore_file fault_store)
 
 logs=$(mktemp -d)
 export logs
-trap 'kill "${meanwhile:-}" 2>/dev/null || true; rm -rf "$logs"' EXIT
+trap 'rm -rf "$logs"' EXIT
 cargo test --workspace --all-features --no-run --message-format=json-render-diagnostics >"$logs/built"
 # A line each: name, program, the folder of its package, where tests run.
 jq -r 'select(.reason == "compiler-artifact" and .profile.test and .executable != null)
     | [.target.name, .executable, (.manifest_path | rtrimstr("/Cargo.toml"))] | @tsv' "$logs/built" >"$logs/all"
 [ "$#" = 0 ] || { awk -F'\t' 'BEGIN { for (i = 1; i < ARGC; i++) want[ARGV[i]]; ARGC = 1 } $1 in want' "$@" <"$logs/all" >"$logs/some" && mv "$logs/some" "$logs/all"; }
 [ -s "$logs/all" ] || { echo "run-tests: no such test program: $*" >&2; exit 1; }
-
-meanwhile=
-[ -z "${MEANWHILE:-}" ] || { nice -n 19 "$MEANWHILE" >"$logs/meanwhile" 2>&1 </dev/null & meanwhile=$!; }
 
 one() { # number, name, program, folder
     local began=$SECONDS rc=0
@@ -38,12 +34,6 @@ export -f one
     awk -F'\t' -v all=" ${slowest[*]} " 'index(all, " " $1 " ") == 0' "$logs/all"
 } | nl -w1 | tr '\t' '\n' | xargs -d '\n' -n 4 -P "$lanes" bash -c 'one "$@"' one
 
-if [ -n "$meanwhile" ]; then
-    printf '\n-- %s, beside the tests\n' "$MEANWHILE"
-    wait "$meanwhile" || { echo "$MEANWHILE: exit code $?" >"$logs/0.failed"; cp "$logs/meanwhile" "$logs/0.out"; }
-    meanwhile=
-    cat "$logs/meanwhile"
-fi
 cat "$logs"/*.failed >"$logs/failures" 2>/dev/null || true
 if [ -s "$logs/failures" ]; then
     # What failed once more at the very end: whoever reads only the last lines must find the reason there.

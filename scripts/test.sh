@@ -11,9 +11,11 @@ step "setup";            scripts/setup.sh test
 step "format";           cargo fmt --all --check
 step "layering";         scripts/layering.sh
 step "clippy";           cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
-# What only compiles is done while the tests run, with what they leave of the processors: they wait a lot.
-step "tests, and meanwhile each crate alone, documentation, public API, packages"
-MEANWHILE=scripts/compile-checks.sh scripts/run-tests.sh
+step "each crate alone"; scripts/each-crate.sh
+step "documentation";    RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps --all-features
+step "public API";       scripts/public-api.sh
+step "packages";         scripts/package.sh
+step "tests";            scripts/run-tests.sh
 step "examples in docs"; cargo test --quiet --workspace --all-features --doc
 step "first run";        cargo build --quiet --workspace --all-features --bins
 report=$(scripts/first-run.sh | tee >(cat >&2) | tail -n 1)
