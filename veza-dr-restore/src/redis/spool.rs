@@ -65,7 +65,11 @@ async fn copy(cx: &Cx, data: &Arc<dyn ArtifactSource>, object: &ObjectRecord, to
     while let Some(piece) = cx.run(&what, reader.next()).await? {
         file.write_all(&piece).await.map_err(|e| unwritable(to, e))?;
         cx.report(Progress::Advance { phase: "fetch", by: piece.len() as u64 });
-        cx.run(&what, scanner.push(piece)).await?;
+        if let Err(e) = cx.run(&what, scanner.push(piece)).await {
+            // Damage can read as anything, also as data of a newer server: whether it is damage is told at the end.
+            while e.kind() != ErrorKind::Cancelled && cx.run(&what, reader.next()).await?.is_some() {}
+            return Err(e);
+        }
     }
     file.sync_all().await.map_err(|e| unwritable(to, e))?;
     cx.run(&what, scanner.finish()).await
@@ -77,4 +81,58 @@ fn unwritable(place: &Path, e: std::io::Error) -> Error {
     Error::new(kind, format!("the data cannot be written to {}", place.display()))
         .with_source(e)
         .with_help("a restore needs room for the backup and for a copy of the server's data: state_dir")
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use veza_dr_core::ObjectReader;
+
+    use super::*;
+
+    /// A value of an unknown type, some zeros, and at the end whether it is damaged.
+    #[derive(Debug, Clone, Copy)]
+    struct Unknown {
+        left: u32,
+        damaged: bool,
+    }
+
+    #[async_trait]
+    impl ArtifactSource for Unknown {
+        async fn open(&self, _: &Cx, _: &ObjectRecord) -> Result<Box<dyn ObjectReader>> {
+            Ok(Box::new(*self))
+        }
+    }
+
+    #[async_trait]
+    impl ObjectReader for Unknown {
+        async fn next(&mut self) -> Result<Option<Bytes>> {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            match self.left.checked_sub(1) {
+                None if self.damaged => Err(Error::new(ErrorKind::Corrupt, "it is damaged")),
+                None => Ok(None),
+                Some(left) => {
+                    let first = self.left == 200;
+                    self.left = left;
+                    Ok(Some(if first { Bytes::from_static(b"REDIS0010\x38") } else { Bytes::from_static(&[0; 64]) }))
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_is_told_as_damaged_whatever_it_reads_as() {
+        let folder = tempfile::tempdir().unwrap();
+        let object = serde_json::json!({
+            "name": "dump.rdb", "bytes": 0, "stored_bytes": 0, "sha256": "", "stored_sha256": "", "codec": []
+        });
+        let object: ObjectRecord = serde_json::from_value(object).unwrap();
+        for (damaged, kind) in [(true, ErrorKind::Corrupt), (false, ErrorKind::Unsupported)] {
+            let data: Arc<dyn ArtifactSource> = Arc::new(Unknown { left: 200, damaged });
+            let to = temporary_file(folder.path()).unwrap();
+            let e = copy(&Cx::background(), &data, &object, &to).await.unwrap_err();
+            assert_eq!(e.kind(), kind, "{e}");
+        }
+    }
 }
