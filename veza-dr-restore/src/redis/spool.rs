@@ -8,7 +8,9 @@ use std::{
 
 use tokio::io::AsyncWriteExt;
 use veza_dr_backup::redis::rdb::{Scanner, Summary};
-use veza_dr_core::{ArtifactSource, Cx, Error, ErrorKind, Manifest, Progress, Result, Unit, manifest::ObjectRecord};
+use veza_dr_core::{
+    ArtifactSource, Cx, Error, ErrorKind, Manifest, ObjectReader, Progress, Result, Unit, manifest::ObjectRecord,
+};
 
 /// Local files; deleted when dropped.
 #[derive(Debug)]
@@ -66,13 +68,24 @@ async fn copy(cx: &Cx, data: &Arc<dyn ArtifactSource>, object: &ObjectRecord, to
         file.write_all(&piece).await.map_err(|e| unwritable(to, e))?;
         cx.report(Progress::Advance { phase: "fetch", by: piece.len() as u64 });
         if let Err(e) = cx.run(&what, scanner.push(piece)).await {
-            // Damage can read as anything, also as data of a newer server: whether it is damage is told at the end.
-            while e.kind() != ErrorKind::Cancelled && cx.run(&what, reader.next()).await?.is_some() {}
-            return Err(e);
+            return Err(at_the_end(cx, &what, reader.as_mut(), e).await);
         }
     }
     file.sync_all().await.map_err(|e| unwritable(to, e))?;
     cx.run(&what, scanner.finish()).await
+}
+
+/// What is wrong with data that could not be read on from `e`. Damage can read as anything, also as data of a newer server:
+/// whether it is damage is told at the end.
+pub(super) async fn at_the_end(cx: &Cx, what: &str, reader: &mut dyn ObjectReader, e: Error) -> Error {
+    while e.kind() != ErrorKind::Cancelled {
+        match cx.run(what, reader.next()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(damage) => return damage,
+        }
+    }
+    e
 }
 
 fn unwritable(place: &Path, e: std::io::Error) -> Error {
@@ -87,7 +100,6 @@ fn unwritable(place: &Path, e: std::io::Error) -> Error {
 mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
-    use veza_dr_core::ObjectReader;
 
     use super::*;
 

@@ -8,7 +8,7 @@ use veza_dr_backup::{
 };
 use veza_dr_core::{ArtifactSource, Cx, ErrorKind, Manifest, Result, Verification};
 
-use super::{plan, proof};
+use super::{plan, proof, spool::at_the_end};
 
 /// Proves checksum, form, keys, types and content digests of a backup.
 ///
@@ -36,7 +36,9 @@ pub async fn verify_structure(cx: &Cx, repository: &Repository, manifest: &Manif
             let mut scanner = Scanner::start();
             let mut reader = data.open(cx, object).await?;
             while let Some(piece) = cx.run("read the backup", reader.next()).await? {
-                scanner.push(piece).await?;
+                if let Err(e) = scanner.push(piece).await {
+                    return Err(at_the_end(cx, "read the backup", reader.as_mut(), e).await);
+                }
             }
             scanner.finish().await
         };
