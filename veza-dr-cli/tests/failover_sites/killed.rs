@@ -8,9 +8,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    WAIT, counted,
+    WAIT, counted, led_back,
     observer::Site::{Primary, Standby},
-    status, step,
+    step,
     world::World,
 };
 
@@ -99,13 +99,7 @@ pub(crate) struct Failover {
 
 /// And the way back from it: nothing that the standby took is lost, the names lead home, and the count stands.
 pub(crate) async fn the_way_back_from_it_loses_nothing(world: &mut World, it: Failover) {
-    let there = world.dr().exits(22, &["failover", "back", "--yes"]);
-    assert_eq!(status(&there, "stop-writers"), "waiting", "{there}");
-    let back = world.dr().ok(&["failover", "resume", "--approve", "primary-is-sound"]);
-    assert_eq!(back["status"], "completed", "{back}");
-    world.leads_to(Primary).await;
-    world.writes(Primary, 5).await;
-    assert!(world.up(Standby).await.is_empty());
+    let back = led_back(world).await;
     let (served, now) = (world.observer.acknowledged(Standby), world.rows(Primary));
     let served: BTreeSet<u64> = served.difference(&it.served_before).copied().collect();
     assert!(served.len() >= 10 && served.is_subset(&now), "zero loss: every row of the standby came along");

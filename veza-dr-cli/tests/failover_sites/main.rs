@@ -157,13 +157,7 @@ async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when
     assert!(!world.boot(Primary), "a fenced primary does not boot into service");
 
     // The way back: nothing that the standby acknowledged is missing, and what only the old primary had is told.
-    let there = world.dr().exits(22, &["failover", "back", "--yes"]);
-    assert_eq!(status(&there, "stop-writers"), "waiting", "{there}");
-    let back = world.dr().ok(&["failover", "resume", "--approve", "primary-is-sound"]);
-    assert_eq!(back["status"], "completed", "{back}");
-    world.leads_to(Primary).await;
-    world.writes(Primary, 5).await;
-    assert!(world.up(Standby).await.is_empty());
+    let back = led_back(world).await;
     assert_eq!(world.redis(Primary, &["get", "session:2"]), "bob");
     // Before the rows are read: it goes on writing.
     let acknowledged = world.observer.acknowledged(Primary);
@@ -203,6 +197,18 @@ async fn a_primary_that_is_cut_off_while_it_writes_is_replaced_and_reseeded_when
     world.dr().ok(&["release", "files", "--site", "standby", "--yes"]);
     assert_eq!(world.setting(Standby), "of the standby");
     world.observer.took_turns(&[Primary, Standby, Primary, Standby, Primary]);
+}
+
+/// The way back, which a person agrees to; the primary serves then, and the standby does not.
+async fn led_back(world: &World) -> Value {
+    let there = world.dr().exits(22, &["failover", "back", "--yes"]);
+    assert_eq!(status(&there, "stop-writers"), "waiting", "{there}");
+    let back = world.dr().ok(&["failover", "resume", "--approve", "primary-is-sound"]);
+    assert_eq!(back["status"], "completed", "{back}");
+    world.leads_to(Primary).await;
+    world.writes(Primary, 5).await;
+    assert!(world.up(Standby).await.is_empty());
+    back
 }
 
 /// The run, its record in the history and its report tell the same of what was lost: until the proof of the fence, which
